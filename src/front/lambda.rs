@@ -1,0 +1,147 @@
+//! Lambda: function URL events in, buffered or streamed answers out.
+//!
+//! The body that the service gives is infallible, since the runtime would write a body's error into the stream as if it were
+//! data. What is left to do after the last byte runs in `AfterAnswer`, before the next event is asked for: Lambda may freeze
+//! the process from then on.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt as _, Full};
+use lambda_http::request::RequestContext;
+use lambda_http::{RequestExt as _, service_fn};
+use lambda_runtime::LambdaInvocation;
+use tower::{Layer, Service};
+
+use crate::gateway::{After, Body, Call, Exposure, Gateway};
+use crate::observe::clock;
+
+/// What is kept of the time for a proper ending: an error event that still reaches the client.
+const MARGIN: Duration = Duration::from_millis(1500);
+
+tokio::task_local! {
+    /// The work of the invocation that is being handled.
+    static AFTER: After;
+}
+
+/// How answers go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As a stream (`InvokeMode: RESPONSE_STREAM`).
+    Streamed,
+    /// Whole, for origins that cannot stream (`InvokeMode: BUFFERED`): `FEATHERGATE_RESPONSE=buffered`.
+    Buffered,
+}
+
+/// Serves invocations until Lambda ends the process: one at a time, or as many as `AWS_LAMBDA_MAX_CONCURRENCY` says, as on
+/// Managed Instances.
+///
+/// # Errors
+/// The runtime's, when the Runtime API goes away.
+pub async fn run(gateway: Arc<Gateway>, mode: Mode) -> Result<(), lambda_runtime::Error> {
+    let after = AfterAnswer(Arc::clone(&gateway));
+    match mode {
+        Mode::Streamed => {
+            let service = service_fn(move |request| {
+                let gateway = Arc::clone(&gateway);
+                async move { Ok::<_, Infallible>(handle(&gateway, request).await) }
+            });
+            lambda_http::streaming_runtime_concurrent(service).layer(after).run_concurrent().await
+        }
+        Mode::Buffered => {
+            let service = service_fn(move |request| {
+                let gateway = Arc::clone(&gateway);
+                async move { Ok::<_, Infallible>(whole(handle(&gateway, request).await).await) }
+            });
+            lambda_http::runtime_concurrent(service).layer(after).run_concurrent().await
+        }
+    }
+}
+
+/// Gathers an answer. All that we send is text; what is not goes out as base64.
+async fn whole(response: Response<Body>) -> Response<lambda_http::Body> {
+    let (head, body) = response.into_parts();
+    let Ok(body) = body.collect().await;
+    let body = match String::from_utf8(body.to_bytes().into()) {
+        Ok(text) => lambda_http::Body::Text(text),
+        Err(bytes) => lambda_http::Body::Binary(bytes.into_bytes()),
+    };
+    Response::from_parts(head, body)
+}
+
+async fn handle(gateway: &Arc<Gateway>, request: lambda_http::Request) -> Response<Body> {
+    let context = request.lambda_context_ref();
+    let call = Call {
+        invocation_id: context.map(|context| context.request_id.clone()),
+        deadline: context.and_then(|context| deadline(context.deadline)),
+        exposure: Exposure::Public,
+        signed: match request.request_context_ref() {
+            Some(RequestContext::ApiGatewayV2(context)) => {
+                context.authorizer.as_ref().is_some_and(|authorizer| authorizer.iam.is_some())
+            }
+            _ => false,
+        },
+        after: AFTER.try_with(After::clone).ok(),
+    };
+    let request = request.map(|body| {
+        Full::new(match body {
+            lambda_http::Body::Text(text) => Bytes::from(text),
+            lambda_http::Body::Binary(bytes) => Bytes::from(bytes),
+            // The enum may grow; what it may grow is not known.
+            _ => Bytes::new(),
+        })
+    });
+    gateway.handle(request, call).await
+}
+
+/// The end of an invocation on our clock. One in the past is no end: emulators send a constant.
+fn deadline(millis: u64) -> Option<clock::Instant> {
+    let left = Duration::from_millis(millis.checked_sub(clock::unix_millis())?);
+    Some(clock::now() + left.checked_sub(MARGIN).unwrap_or(left / 2))
+}
+
+/// Does the work that waits for an invocation's answer, once that is out and before the next one is asked for.
+struct AfterAnswer(Arc<Gateway>);
+
+impl<S> Layer<S> for AfterAnswer {
+    type Service = AfterAnswerService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AfterAnswerService { gateway: Arc::clone(&self.0), inner }
+    }
+}
+
+#[derive(Clone)]
+struct AfterAnswerService<S> {
+    gateway: Arc<Gateway>,
+    inner: S,
+}
+
+impl<S> Service<LambdaInvocation> for AfterAnswerService<S>
+where
+    S: Service<LambdaInvocation, Response = ()>,
+    S::Future: Send + 'static,
+{
+    type Response = ();
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<(), S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
+        let (after, gateway) = (After::default(), Arc::clone(&self.gateway));
+        let answer = AFTER.sync_scope(after.clone(), || self.inner.call(invocation));
+        Box::pin(async move {
+            let result = AFTER.scope(after.clone(), answer).await;
+            after.run(gateway.observer());
+            result
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! The local server: HTTP/1.1 and h2c, a graceful end on SIGTERM, a new configuration on SIGHUP and when its files change.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::gateway::{Call, Exposure, Gateway};
+
+/// How long a client may take to send its request's head.
+const HEAD_TIME: Duration = Duration::from_secs(15);
+/// The largest head.
+const HEAD_SIZE: u32 = 64 * 1024;
+/// Requests that one HTTP/2 connection may have open.
+const STREAMS: u32 = 256;
+/// How often the configuration's files are looked at.
+const WATCH: Duration = Duration::from_secs(1);
+/// How long open requests may take to finish after SIGTERM. A second signal ends at once.
+const DRAIN: Duration = Duration::from_mins(10);
+
+/// Reads the configuration anew.
+pub trait Reload: Send + 'static {
+    /// The files that it was read from.
+    fn files(&self) -> &[PathBuf];
+
+    /// Puts a new configuration into use, or says in the log why the last one stays.
+    fn reload(&mut self, gateway: &Gateway);
+}
+
+/// Serves on `listener` until a signal ends it.
+///
+/// # Errors
+/// When signals cannot be received.
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    exposure: Exposure,
+    mut reload: impl Reload,
+) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut watch = interval(WATCH);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = stamps(reload.files());
+    let graceful = GracefulShutdown::new();
+    let server = server();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => {
+                    // A stream's small frames must not wait for each other.
+                    let _ = socket.set_nodelay(true);
+                    connection(&server, &gateway, exposure, &graceful, TokioIo::new(socket));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: give some time to close.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            },
+            _ = hangup.recv() => {
+                reload.reload(&gateway);
+                seen = stamps(reload.files());
+            }
+            _ = watch.tick() => {
+                let now = stamps(reload.files());
+                if now != seen {
+                    reload.reload(&gateway);
+                    seen = stamps(reload.files());
+                }
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    drop(listener);
+    tracing::info!("finishing the open requests; a second signal ends at once");
+    tokio::select! {
+        ended = timeout(DRAIN, graceful.shutdown()) => if ended.is_err() {
+            tracing::warn!("some requests did not finish in time");
+        },
+        _ = terminate.recv() => tracing::warn!("ended with open requests"),
+        _ = interrupt.recv() => tracing::warn!("ended with open requests"),
+    }
+    Ok(())
+}
+
+fn server() -> Builder<TokioExecutor> {
+    let mut server = Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_SIZE as usize);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_SIZE)
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    server
+}
+
+fn connection(
+    server: &Builder<TokioExecutor>,
+    gateway: &Arc<Gateway>,
+    exposure: Exposure,
+    graceful: &GracefulShutdown,
+    io: TokioIo<tokio::net::TcpStream>,
+) {
+    let gateway = Arc::clone(gateway);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let gateway = Arc::clone(&gateway);
+        let call = Call { invocation_id: None, deadline: None, exposure, signed: false, after: None };
+        async move { Ok::<_, Infallible>(gateway.handle(request, call).await) }
+    });
+    let connection = graceful.watch(server.serve_connection(io, service).into_owned());
+    #[expect(clippy::disallowed_methods, reason = "a server has a task for each connection; nothing here is frozen")]
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error, "a connection ended early");
+        }
+    });
+}
+
+/// Whether others can reach an address.
+#[must_use]
+pub fn exposure(address: SocketAddr) -> Exposure {
+    if address.ip().to_canonical().is_loopback() { Exposure::Loopback } else { Exposure::Public }
+}
+
+/// What tells that a file was changed. A file that is gone for a moment, as editors have it, is a change as well.
+fn stamps(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
+    let stamp = |file: &PathBuf| {
+        let data = std::fs::metadata(file).ok()?;
+        Some((data.modified().ok()?, data.len()))
+    };
+    files.iter().map(stamp).collect()
+}

@@ -1,0 +1,174 @@
+//! Counters of this process, and their Prometheus text (exposition format 0.0.4).
+//!
+//! Labels are bounded: model groups and vendors come from the configuration, classes from a closed list.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::Record;
+
+/// Upper bounds in seconds of the two latency histograms, and of the overhead's.
+const LATENCY: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
+const OVERHEAD: [f64; 12] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0];
+
+/// The counters.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    counts: Mutex<Counts>,
+    open_streams: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    requests: BTreeMap<(String, &'static str, u16, &'static str), u64>,
+    tokens: BTreeMap<(String, &'static str, &'static str), u64>,
+    times: BTreeMap<String, [Histogram; 3]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Histogram {
+    buckets: [u64; 12],
+    count: u64,
+    sum: f64,
+}
+
+impl Histogram {
+    fn observe(&mut self, value: f64, bounds: &[f64; 12]) {
+        for (bucket, bound) in self.buckets.iter_mut().zip(bounds) {
+            *bucket += u64::from(value <= *bound);
+        }
+        self.count += 1;
+        self.sum += value;
+    }
+}
+
+impl Metrics {
+    /// Counts a request that is over; `times` are first byte, total and overhead in seconds.
+    pub(super) fn count(&self, record: &Record, times: [f64; 3]) {
+        let group = record.model_group.clone().unwrap_or_default();
+        let upstream = record.upstream.unwrap_or_default();
+        let class = record.error_class.unwrap_or_default();
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.requests.entry((group.clone(), upstream, record.status, class)).or_default() += 1;
+        let usage = record.usage;
+        for (kind, tokens) in [
+            ("input", usage.input),
+            ("output", usage.output),
+            ("cache_read", usage.cache_read),
+            ("cache_write", usage.cache_write),
+            ("reasoning", usage.reasoning),
+        ] {
+            if let Some(tokens) = tokens {
+                *counts.tokens.entry((group.clone(), upstream, kind)).or_default() += tokens;
+            }
+        }
+        let histograms = counts.times.entry(group).or_default();
+        for ((histogram, value), bounds) in histograms.iter_mut().zip(times).zip([&LATENCY, &LATENCY, &OVERHEAD]) {
+            histogram.observe(value, bounds);
+        }
+    }
+
+    /// A stream to a client began.
+    pub fn stream_opened(&self) {
+        self.open_streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A stream to a client ended.
+    pub fn stream_closed(&self) {
+        self.open_streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The Prometheus text. On Lambda it says that it covers one instance.
+    #[must_use]
+    pub fn render(&self, lambda: bool) -> String {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = String::new();
+        if lambda {
+            out.push_str(
+                "# These counts cover one Lambda instance since its start; CloudWatch has the metrics of all.\n",
+            );
+        }
+        head(&mut out, "requests_total", "counter", "Requests by outcome.");
+        for ((group, upstream, status, class), count) in &counts.requests {
+            let _ = writeln!(
+                out,
+                "feathergate_requests_total{{model_group=\"{}\",upstream=\"{upstream}\",status=\"{status}\",\
+                 error_class=\"{class}\"}} {count}",
+                label(group)
+            );
+        }
+        head(&mut out, "tokens_total", "counter", "Tokens by kind; output includes reasoning.");
+        for ((group, upstream, kind), count) in &counts.tokens {
+            let group = label(group);
+            let _ = writeln!(
+                out,
+                "feathergate_tokens_total{{model_group=\"{group}\",upstream=\"{upstream}\",kind=\"{kind}\"}} {count}"
+            );
+        }
+        for (place, name, help, bounds) in [
+            (0, "time_to_first_byte_seconds", "From the request to the answer's first byte.", &LATENCY),
+            (1, "request_duration_seconds", "From the request to the answer's last byte.", &LATENCY),
+            (2, "overhead_seconds", "Time to the first byte without waiting for client or upstream.", &OVERHEAD),
+        ] {
+            head(&mut out, name, "histogram", help);
+            for (group, histograms) in &counts.times {
+                if let Some(histogram) = histograms.get(place) {
+                    series(&mut out, name, &label(group), histogram, bounds);
+                }
+            }
+        }
+        head(&mut out, "open_streams", "gauge", "Streams that clients are reading.");
+        let _ = writeln!(out, "feathergate_open_streams {}", self.open_streams.load(Ordering::Relaxed));
+        out
+    }
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP feathergate_{name} {help}\n# TYPE feathergate_{name} {kind}");
+}
+
+fn series(out: &mut String, name: &str, group: &str, histogram: &Histogram, bounds: &[f64; 12]) {
+    for (bucket, bound) in histogram.buckets.iter().zip(bounds) {
+        let _ = writeln!(out, "feathergate_{name}_bucket{{model_group=\"{group}\",le=\"{bound}\"}} {bucket}");
+    }
+    let Histogram { count, sum, .. } = histogram;
+    let _ = writeln!(out, "feathergate_{name}_bucket{{model_group=\"{group}\",le=\"+Inf\"}} {count}");
+    let _ = writeln!(out, "feathergate_{name}_sum{{model_group=\"{group}\"}} {sum}");
+    let _ = writeln!(out, "feathergate_{name}_count{{model_group=\"{group}\"}} {count}");
+}
+
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_counts_and_escapes() {
+        let metrics = Metrics::default();
+        let mut record = Record::begin("r".to_owned(), "messages");
+        record.model_group = Some("a\"b\\".to_owned());
+        record.status = 200;
+        record.usage.output = Some(7);
+        metrics.count(&record, [0.06, 3.0, 0.000_2]);
+        metrics.count(&record, [0.06, 3.0, 0.000_2]);
+        metrics.stream_opened();
+        let text = metrics.render(true);
+        for line in [
+            r#"feathergate_requests_total{model_group="a\"b\\",upstream="",status="200",error_class=""} 2"#,
+            r#"feathergate_tokens_total{model_group="a\"b\\",upstream="",kind="output"} 14"#,
+            r#"feathergate_time_to_first_byte_seconds_bucket{model_group="a\"b\\",le="0.05"} 0"#,
+            r#"feathergate_time_to_first_byte_seconds_bucket{model_group="a\"b\\",le="0.1"} 2"#,
+            r#"feathergate_request_duration_seconds_sum{model_group="a\"b\\"} 6"#,
+            "feathergate_open_streams 1",
+        ] {
+            assert!(text.lines().any(|got| got == line), "{line}\nin\n{text}");
+        }
+        assert!(text.starts_with("# These counts cover one Lambda instance"));
+        assert!(!metrics.render(false).contains("Lambda"));
+    }
+}

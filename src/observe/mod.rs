@@ -1,0 +1,292 @@
+//! What is said about each request: one wide [`Record`], given once at its end to every sink: a JSON line, the
+//! [counters](metrics), and on Lambda CloudWatch's embedded metric format within the same line.
+//!
+//! No prompt or completion text is in a record unless the operator switched bodies on; no key ever is.
+
+pub mod clock;
+pub mod metrics;
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use clock::Instant;
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer as _};
+use serde_json::json;
+use tracing::Level;
+
+use crate::wire::Usage;
+use metrics::Metrics;
+
+/// The `tracing` target of the request line: `RUST_LOG=feathergate::request=off` silences it.
+pub const REQUEST_TARGET: &str = "feathergate::request";
+
+/// Everything that is told about one request.
+#[derive(Debug)]
+pub struct Record {
+    /// Our id, `x-request-id`.
+    pub request_id: String,
+    /// Lambda's id of the invocation.
+    pub invocation_id: Option<String>,
+    /// What was called: `chat.completions`, `messages`, …
+    pub endpoint: &'static str,
+    /// When the request came in.
+    pub received: Instant,
+    /// How long we waited for others: the client's body, the upstream.
+    pub waited: Duration,
+    /// When the answer's first byte was ready for the client.
+    pub first_byte: Option<Instant>,
+    /// The model group that the client named; only ever a name of the configuration.
+    pub model_group: Option<String>,
+    /// The deployment that answered.
+    pub deployment: Option<String>,
+    /// Its vendor.
+    pub upstream: Option<&'static str>,
+    /// The model's name there.
+    pub upstream_model: Option<String>,
+    /// The upstream's own id of the request.
+    pub upstream_request_id: Option<String>,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// The status that the client got.
+    pub status: u16,
+    /// How many calls to upstreams it took.
+    pub attempt: u32,
+    /// Tokens.
+    pub usage: Usage,
+    /// The kind of failure, from the closed list, or `client_gone`.
+    pub error_class: Option<&'static str>,
+    /// Why it failed, in a sentence.
+    pub error: Option<String>,
+    /// Fields that the upstream did not get.
+    pub dropped: Vec<String>,
+    /// The client's body, where bodies are switched on.
+    pub request_body: Option<String>,
+    /// The answer's body, where bodies are switched on.
+    pub response_body: Option<String>,
+}
+
+impl Record {
+    /// A record that begins now.
+    #[must_use]
+    pub fn begin(request_id: String, endpoint: &'static str) -> Self {
+        Self {
+            request_id,
+            invocation_id: None,
+            endpoint,
+            received: clock::now(),
+            waited: Duration::ZERO,
+            first_byte: None,
+            model_group: None,
+            deployment: None,
+            upstream: None,
+            upstream_model: None,
+            upstream_request_id: None,
+            stream: false,
+            status: 0,
+            attempt: 0,
+            usage: Usage::default(),
+            error_class: None,
+            error: None,
+            dropped: Vec::new(),
+            request_body: None,
+            response_body: None,
+        }
+    }
+}
+
+/// The times of a finished request, in seconds.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    first_byte: f64,
+    total: f64,
+    overhead: f64,
+}
+
+/// Takes records to the sinks.
+#[derive(Debug)]
+pub struct Observer {
+    metrics: Metrics,
+    /// CloudWatch's embedded metric format goes into each line: on Lambda.
+    embedded: bool,
+}
+
+impl Observer {
+    /// An observer; `lambda` adds the embedded metric format.
+    #[must_use]
+    pub fn new(lambda: bool) -> Self {
+        Self { metrics: Metrics::default(), embedded: lambda }
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Tells of a request that is over.
+    pub fn emit(&self, record: &Record) {
+        let total = record.received.elapsed();
+        let first = record.first_byte.map_or(total, |at| at.duration_since(record.received));
+        // Until the first byte only: later on, time passes with the upstream's tokens.
+        let overhead = first.saturating_sub(record.waited);
+        let times =
+            Times { first_byte: first.as_secs_f64(), total: total.as_secs_f64(), overhead: overhead.as_secs_f64() };
+        self.metrics.count(record, [times.first_byte, times.total, times.overhead]);
+        if tracing::enabled!(target: REQUEST_TARGET, Level::INFO) {
+            let mut line = line(record, times, self.embedded);
+            line.push('\n');
+            // A full disk or a closed pipe must not fail a request.
+            drop(std::io::stdout().lock().write_all(line.as_bytes()));
+        }
+    }
+}
+
+/// A flat JSON object, written entry by entry in the order of reading.
+struct Line<'a>(serde_json::ser::Compound<'a, &'a mut Vec<u8>, serde_json::ser::CompactFormatter>);
+
+impl Line<'_> {
+    fn put(&mut self, name: &str, value: impl Serialize) {
+        // Writing numbers and strings into memory cannot fail.
+        drop(self.0.serialize_entry(name, &value));
+    }
+
+    fn put_known<T: Serialize>(&mut self, name: &str, value: Option<T>) {
+        if let Some(value) = value {
+            self.put(name, value);
+        }
+    }
+}
+
+fn line(record: &Record, times: Times, embedded: bool) -> String {
+    let mut out = Vec::with_capacity(640);
+    let mut serializer = serde_json::Serializer::new(&mut out);
+    let Ok(map) = serializer.serialize_map(None) else { return String::new() };
+    let mut line = Line(map);
+    let now = clock::unix_millis();
+    let millis = |seconds: f64| (seconds * 1e6).round() / 1e3;
+    line.put("timestamp", clock::rfc3339(now));
+    line.put("level", "INFO");
+    line.put("target", REQUEST_TARGET);
+    line.put("message", "request");
+    line.put("request_id", &record.request_id);
+    line.put_known("invocation_id", record.invocation_id.as_ref());
+    line.put("endpoint", record.endpoint);
+    line.put_known("model_group", record.model_group.as_ref());
+    line.put_known("deployment", record.deployment.as_ref());
+    line.put_known("upstream", record.upstream);
+    line.put_known("upstream_model", record.upstream_model.as_ref());
+    line.put_known("upstream_request_id", record.upstream_request_id.as_ref());
+    line.put("stream", record.stream);
+    line.put("status", record.status);
+    line.put("attempt", record.attempt);
+    line.put("ttfb_ms", millis(times.first_byte));
+    line.put("total_ms", millis(times.total));
+    line.put("overhead_ms", millis(times.overhead));
+    line.put_known("input_tokens", record.usage.input);
+    line.put_known("output_tokens", record.usage.output);
+    line.put_known("cache_read_tokens", record.usage.cache_read);
+    line.put_known("cache_write_tokens", record.usage.cache_write);
+    line.put_known("reasoning_tokens", record.usage.reasoning);
+    line.put_known("error_class", record.error_class);
+    line.put_known("error", record.error.as_ref());
+    line.put_known("dropped", Some(&record.dropped).filter(|dropped| !dropped.is_empty()));
+    line.put_known("request_body", record.request_body.as_ref());
+    line.put_known("response_body", record.response_body.as_ref());
+    if embedded && record.model_group.is_some() {
+        embed(&mut line, record, times, now);
+    }
+    drop(line.0.end());
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Adds CloudWatch's embedded metric format (AWS, "Embedded metric format specification", 2026-11). Each combination of
+/// dimensions is billed as a metric of its own, so there is the model group and nothing finer.
+fn embed(line: &mut Line<'_>, record: &Record, times: Times, now: u64) {
+    let mut metrics = Vec::with_capacity(7);
+    let mut metric = |line: &mut Line<'_>, name: &str, unit: &str, value: f64| {
+        line.put(name, value);
+        metrics.push(json!({"Name": name, "Unit": unit}));
+    };
+    metric(line, "Requests", "Count", 1.0);
+    metric(line, "Errors", "Count", f64::from(u8::from(record.error_class.is_some())));
+    metric(line, "TimeToFirstByte", "Milliseconds", times.first_byte * 1e3);
+    metric(line, "Duration", "Milliseconds", times.total * 1e3);
+    metric(line, "Overhead", "Milliseconds", times.overhead * 1e3);
+    for (name, tokens) in [("InputTokens", record.usage.input), ("OutputTokens", record.usage.output)] {
+        // Metrics are floating-point numbers; a count of tokens is far below where those are inexact.
+        if let Some(tokens) = tokens.and_then(|tokens| u32::try_from(tokens).ok()) {
+            metric(line, name, "Count", f64::from(tokens));
+        }
+    }
+    line.put("ModelGroup", record.model_group.as_ref());
+    line.put(
+        "_aws",
+        json!({"Timestamp": now, "CloudWatchMetrics": [
+            {"Namespace": "FeatherGate", "Dimensions": [[], ["ModelGroup"]], "Metrics": metrics}]}),
+    );
+}
+
+/// Sets up `tracing`: JSON lines on standard output, levels from `RUST_LOG` (`info`, `warn,feathergate=debug`), else from
+/// `AWS_LAMBDA_LOG_LEVEL`, else `info`. A second call does nothing.
+pub fn init(levels: Option<&str>) {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::prelude::*;
+
+    let mut targets: Targets =
+        levels.unwrap_or("info").parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+    // At TRACE the runtime logs whole events, with prompts and keys in them.
+    for target in
+        ["lambda_runtime", "lambda_http", "hyper", "h2", "reqwest", "rustls", "aws_config", "aws_smithy_runtime"]
+    {
+        if targets.would_enable(target, &Level::TRACE) {
+            targets = targets.with_target(target, LevelFilter::DEBUG);
+        }
+    }
+    let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_timer(Timer).with_current_span(false);
+    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+}
+
+struct Timer;
+
+impl tracing_subscriber::fmt::time::FormatTime for Timer {
+    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        writer.write_str(&clock::rfc3339(clock::unix_millis()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn record() -> Record {
+        let mut record = Record::begin("r1".to_owned(), "messages");
+        record.model_group = Some("fast".to_owned());
+        record.status = 200;
+        record.usage = Usage { input: Some(3), output: Some(5), ..Usage::default() };
+        record
+    }
+
+    const TIMES: Times = Times { first_byte: 0.25, total: 1.5, overhead: 0.000_812_4 };
+
+    #[test]
+    fn a_line_leaves_out_what_is_unknown_and_has_no_metrics_off_lambda() {
+        let line: Value = serde_json::from_str(&line(&record(), TIMES, false)).unwrap();
+        assert_eq!((&line["ttfb_ms"], &line["overhead_ms"]), (&json!(250.0), &json!(0.812)));
+        assert_eq!((&line["input_tokens"], line.get("error"), line.get("_aws")), (&json!(3), None, None));
+    }
+
+    #[test]
+    fn every_embedded_metric_has_its_value_in_the_line() {
+        let line: Value = serde_json::from_str(&line(&record(), TIMES, true)).unwrap();
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Dimensions"], json!([[], ["ModelGroup"]]));
+        let names: Vec<&str> =
+            directive["Metrics"].as_array().unwrap().iter().map(|metric| metric["Name"].as_str().unwrap()).collect();
+        assert_eq!(names.len(), 7);
+        assert!(names.iter().all(|name| line[*name].is_number()), "{line}");
+        assert_eq!(line["ModelGroup"], "fast");
+    }
+}

@@ -1,0 +1,196 @@
+//! The pipe that a streamed answer runs through where client and upstream speak the same wire: bytes in, the same bytes out,
+//! and an eye on what they say.
+//!
+//! Nothing comes out before the first content, so that an error before it can still be a real HTTP status. From then on whole
+//! events come out as they arrive. The unfinished end of a chunk waits for its rest: if the upstream breaks off inside an
+//! event, the client never sees half of one, and our error event can follow cleanly.
+
+use bytes::{Bytes, BytesMut};
+
+use super::ir::{Failure, Usage};
+use super::splice::{Edit, splice};
+use super::sse::{Event, Framer};
+use super::{Wire, anthropic, openai_chat, quoted};
+
+/// An event that has not ended after this many bytes is taken for a fault of the upstream.
+const LARGEST_EVENT: usize = 32 << 20;
+
+/// What one event says, to the extent that a pipe cares.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Sign {
+    /// Content, or the finish: the answer has begun.
+    pub(super) content: bool,
+    /// The last event of a good answer.
+    pub(super) last: bool,
+    /// The model said that it is done, though the wire's last event is still to come.
+    pub(super) finished: bool,
+    /// The event carries nothing but usage.
+    pub(super) only_usage: bool,
+    /// Counts, where it has some.
+    pub(super) usage: Usage,
+    /// The event is an error.
+    pub(super) failure: Option<Failure>,
+    /// Where the answer's model name stands within the event's data.
+    pub(super) model: Option<std::ops::Range<usize>>,
+}
+
+/// A same-wire stream on its way to the client.
+#[derive(Debug)]
+pub struct Tap {
+    wire: Wire,
+    answer_as: Option<String>,
+    hide_usage: bool,
+    framer: Framer,
+    held: BytesMut,
+    committed: bool,
+    finished: bool,
+    over: bool,
+    failure: Option<Failure>,
+    usage: Usage,
+}
+
+/// What a stream came to.
+#[derive(Debug)]
+pub struct Tally {
+    /// Tokens, as far as the upstream told.
+    pub usage: Usage,
+    /// Why it is not a whole answer.
+    pub failure: Option<Failure>,
+    /// The bytes that the client still gets: the rest of a good stream. After a failure there are none.
+    pub bytes: Bytes,
+    /// An error event has already gone through to the client.
+    pub told: bool,
+}
+
+impl Tap {
+    pub(super) fn new(wire: Wire, answer_as: Option<String>, hide_usage: bool) -> Self {
+        Self {
+            wire,
+            answer_as,
+            hide_usage,
+            framer: Framer::default(),
+            held: BytesMut::new(),
+            committed: false,
+            finished: false,
+            over: false,
+            failure: None,
+            usage: Usage::default(),
+        }
+    }
+
+    /// Takes the upstream's next bytes and gives what may go to the client now.
+    pub fn push(&mut self, chunk: Bytes) -> Bytes {
+        let frames = self.framer.push(chunk);
+        if self.framer.pending() > LARGEST_EVENT && self.failure.is_none() {
+            self.failure = Some(Failure::cut("the upstream sent an event that does not end"));
+        }
+        let mut edited: Option<BytesMut> = None;
+        let mut start = 0;
+        for end in frames.ends {
+            let bytes = frames.bytes.slice(start..end);
+            let (out, changed) = self.event(bytes);
+            if changed && edited.is_none() {
+                edited = Some(BytesMut::from(frames.bytes.get(..start).unwrap_or_default()));
+            }
+            if let Some(edited) = &mut edited {
+                edited.extend_from_slice(&out);
+            }
+            start = end;
+        }
+        self.release(edited.map_or(frames.bytes, BytesMut::freeze))
+    }
+
+    /// Whether content was seen: from here on the status cannot change.
+    #[must_use]
+    pub fn committed(&self) -> bool {
+        self.committed
+    }
+
+    /// Whether the wire's last event was seen; what may still come is of no interest.
+    #[must_use]
+    pub fn over(&self) -> bool {
+        self.over
+    }
+
+    /// The failure that an event reported, if one did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// The upstream ended, properly or, with `cut`, not.
+    #[must_use]
+    pub fn finish(mut self, cut: Option<Failure>) -> Tally {
+        let mut bytes = BytesMut::new();
+        // A last event may lack its closing empty line; half an event is none.
+        let rest = self.framer.rest();
+        if cut.is_none() && complete(&rest) {
+            let (out, _) = self.event(rest);
+            bytes.extend_from_slice(&self.release(out));
+        }
+        let told = self.failure.is_some();
+        if self.failure.is_none() && !self.over {
+            // Some vendors (Perplexity) send no `[DONE]`: there the finish reason and a proper end are the end.
+            let ended = self.finished && cut.is_none() && self.wire == Wire::OpenAiChat;
+            if !ended {
+                self.failure =
+                    Some(cut.unwrap_or_else(|| Failure::cut("the upstream ended the stream before its end")));
+                bytes.clear();
+            }
+        }
+        Tally { usage: self.usage, failure: self.failure, bytes: bytes.freeze(), told: told && self.committed }
+    }
+
+    fn release(&mut self, bytes: Bytes) -> Bytes {
+        if !self.committed {
+            self.held.extend_from_slice(&bytes);
+            return Bytes::new();
+        }
+        if self.held.is_empty() {
+            return bytes;
+        }
+        self.held.extend_from_slice(&bytes);
+        self.held.split().freeze()
+    }
+
+    /// Looks at one event and gives its bytes as the client gets them, and whether that differs from what came.
+    fn event(&mut self, bytes: Bytes) -> (Bytes, bool) {
+        let event = Event::read(&bytes);
+        let Some(data) = event.data else { return (bytes, false) };
+        let sign = match self.wire {
+            Wire::OpenAiChat => openai_chat::stream::read(event.name, &data, !self.committed, self.answer_as.is_some()),
+            Wire::AnthropicMessages => anthropic::stream::read(event.name, &data),
+        };
+        self.usage.replace(sign.usage);
+        self.finished |= sign.finished;
+        self.over |= sign.last;
+        self.committed |= sign.content && self.failure.is_none();
+        if let Some(failure) = sign.failure {
+            self.failure.get_or_insert(failure);
+        }
+        if sign.only_usage && self.hide_usage {
+            return (Bytes::new(), true);
+        }
+        let (Some(name), Some(span)) = (&self.answer_as, sign.model) else { return (bytes, false) };
+        let mut out = BytesMut::with_capacity(bytes.len() + name.len());
+        if let Some(event) = event.name {
+            out.extend_from_slice(b"event: ");
+            out.extend_from_slice(event);
+            out.extend_from_slice(b"\n");
+        }
+        // Lines of JSON text break between tokens only, so a space for the line end keeps its meaning.
+        let data: Vec<u8> = data.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect();
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(&splice(&Bytes::from(data), vec![Edit::new(span, quoted(name))]));
+        out.extend_from_slice(b"\n\n");
+        (out.freeze(), true)
+    }
+}
+
+/// Whether these bytes, which no empty line closes, are an event all the same.
+fn complete(rest: &[u8]) -> bool {
+    match Event::read(rest).data {
+        Some(data) => data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_ok(),
+        None => rest.ends_with(b"\n"),
+    }
+}

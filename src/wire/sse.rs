@@ -1,0 +1,223 @@
+//! Server-sent events: a framer that finds where events end, however the bytes are cut, and a reader of one event.
+//!
+//! Source: the WHATWG HTML standard, "server-sent events" (2026-11). Lines end with LF, CRLF or CR; an event ends with an
+//! empty line; a leading byte order mark is skipped.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr2};
+
+/// Cuts a byte stream into complete events. What follows the last complete event is kept until its end arrives.
+#[derive(Debug, Default)]
+pub struct Framer {
+    carry: BytesMut,
+    /// Where in `carry` the search goes on, and where the line began that it is in.
+    position: usize,
+    line: usize,
+}
+
+/// The complete events of one push.
+#[derive(Debug)]
+pub struct Frames {
+    /// Their bytes, one after the other, exactly as they came.
+    pub bytes: Bytes,
+    /// Where each ends within `bytes`.
+    pub ends: Vec<usize>,
+}
+
+impl Framer {
+    /// Takes the next bytes and gives the events that are complete now. Without a kept rest nothing is copied.
+    pub fn push(&mut self, chunk: Bytes) -> Frames {
+        let whole = if self.carry.is_empty() {
+            chunk
+        } else {
+            self.carry.extend_from_slice(&chunk);
+            self.carry.split().freeze()
+        };
+        let ends = self.scan(&whole);
+        let complete = ends.last().copied().unwrap_or(0);
+        if complete < whole.len() {
+            self.carry.extend_from_slice(whole.get(complete..).unwrap_or_default());
+        }
+        self.position -= complete;
+        self.line -= complete;
+        Frames { bytes: whole.slice(..complete), ends }
+    }
+
+    /// How many bytes wait for the end of their event.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.carry.len()
+    }
+
+    /// The kept rest, when the stream is over: an event without its closing empty line.
+    pub fn rest(&mut self) -> Bytes {
+        self.position = 0;
+        self.line = 0;
+        self.carry.split().freeze()
+    }
+
+    fn scan(&mut self, bytes: &[u8]) -> Vec<usize> {
+        let mut ends = Vec::new();
+        while let Some(found) = bytes.get(self.position..).and_then(|rest| memchr2(b'\n', b'\r', rest)) {
+            let at = self.position + found;
+            let next = match (bytes.get(at), bytes.get(at + 1)) {
+                (Some(b'\r'), Some(b'\n')) => at + 2,
+                // A CR at the very end may be half of a CRLF: the next bytes tell.
+                (Some(b'\r'), None) => {
+                    self.position = at;
+                    return ends;
+                }
+                _ => at + 1,
+            };
+            if at == self.line {
+                ends.push(next);
+            }
+            self.line = next;
+            self.position = next;
+        }
+        self.position = bytes.len();
+        ends
+    }
+}
+
+/// One event, read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The `event` field.
+    pub name: Option<&'a [u8]>,
+    /// The `data` lines, joined with LF; `None` for an event that has none, such as a comment.
+    pub data: Option<Cow<'a, [u8]>>,
+}
+
+impl<'a> Event<'a> {
+    /// Reads the bytes of one event.
+    #[must_use]
+    pub fn read(bytes: &'a [u8]) -> Self {
+        let mut event = Self { name: None, data: None };
+        let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        while !rest.is_empty() {
+            // Most streams have LF only: one search a line.
+            let end = memchr(b'\n', rest).unwrap_or(rest.len());
+            let (mut line, mut after) = rest.split_at(end);
+            if let Some(cr) = memchr(b'\r', line) {
+                line = rest.get(..cr).unwrap_or_default();
+                after = rest.get(cr..).unwrap_or_default();
+            }
+            rest = after.strip_prefix(b"\r\n").or_else(|| after.get(1..)).unwrap_or_default();
+            event.field(line);
+        }
+        event
+    }
+
+    fn field(&mut self, line: &'a [u8]) {
+        let (name, value) = match memchr(b':', line) {
+            Some(colon) => (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default()),
+            None => (line, &[][..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match name {
+            b"event" => self.name = Some(value),
+            b"data" => match &mut self.data {
+                None => self.data = Some(Cow::Borrowed(value)),
+                Some(data) => {
+                    let data = data.to_mut();
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+            },
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAMS: [&str; 6] = [
+        "data: a\n\ndata: b\n\n",
+        "event: x\r\ndata: {\"a\":1}\r\n\r\n: comment\r\n\r\ndata:b\r\n\r\n",
+        "data: a\rdata: b\r\rdata: c\r\r",
+        "\u{feff}data: ü€😀\n\n\n\ndata\n\n",
+        ": only a comment\n\nevent: ping\ndata: {}\n\ndata: [DONE]\n\n",
+        "data: a\n\r\ndata: b\r\n\ndata: tail without its end",
+    ];
+
+    fn run(chunks: &[&[u8]]) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let mut framer = Framer::default();
+        let mut frames = Vec::new();
+        for chunk in chunks {
+            let got = framer.push(Bytes::copy_from_slice(chunk));
+            let mut start = 0;
+            for end in got.ends {
+                frames.push(got.bytes[start..end].to_vec());
+                start = end;
+            }
+            assert_eq!(start, got.bytes.len());
+        }
+        (frames, framer.rest().to_vec())
+    }
+
+    /// What an event says; a CR at the end of a push may leave an empty event more or less.
+    fn said(frames: &(Vec<Vec<u8>>, Vec<u8>)) -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
+        let mut all = frames.0.clone();
+        all.push(frames.1.clone());
+        all.iter()
+            .map(|frame| Event::read(frame))
+            .filter_map(|event| event.data.map(|data| (event.name.map(<[u8]>::to_vec), data.into_owned())))
+            .collect()
+    }
+
+    #[test]
+    fn events_of_all_line_ends() {
+        let counts = STREAMS.map(|stream| {
+            let (frames, rest) = run(&[stream.as_bytes()]);
+            (said(&(frames, Vec::new())).len(), rest.len())
+        });
+        assert_eq!(counts, [(2, 0), (2, 0), (1, 9), (2, 0), (2, 0), (2, 26)]);
+    }
+
+    #[test]
+    fn every_split_and_single_bytes_give_the_same_events_and_bytes() {
+        for stream in STREAMS {
+            let bytes = stream.as_bytes();
+            let whole = run(&[bytes]);
+            for cut in 0..=bytes.len() {
+                let (frames, rest) = run(&[&bytes[..cut], &bytes[cut..]]);
+                assert_eq!([frames.concat(), rest.clone()].concat(), bytes, "bytes, cut {cut} of {stream:?}");
+                assert_eq!(said(&(frames, rest)), said(&whole), "events, cut {cut} of {stream:?}");
+            }
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            assert_eq!(said(&run(&single)), said(&whole), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn fields_are_read_as_the_standard_says() {
+        let cases: [(&str, Option<&str>, Option<&str>); 8] = [
+            ("data: a\n\n", None, Some("a")),
+            ("data:a\n\n", None, Some("a")),
+            ("data:  a\n\n", None, Some(" a")),
+            ("data: a\ndata: b\n\n", None, Some("a\nb")),
+            ("event: x\r\ndata: a\r\n\r\n", Some("x"), Some("a")),
+            (": comment\nid: 7\n\n", None, None),
+            ("data\n\n", None, Some("")),
+            ("data: a\rdata:b\r\r", None, Some("a\nb")),
+        ];
+        for (bytes, name, data) in cases {
+            let event = Event::read(bytes.as_bytes());
+            assert_eq!(event.name, name.map(str::as_bytes), "{bytes:?}");
+            assert_eq!(event.data.as_deref(), data.map(str::as_bytes), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_chunk_is_not_copied() {
+        let chunk = Bytes::from(b"data: a\n\ndata: b\n\n".to_vec());
+        let at = chunk.as_ptr();
+        let frames = Framer::default().push(chunk);
+        assert_eq!((frames.bytes.as_ptr(), frames.ends), (at, vec![9, 18]));
+    }
+}

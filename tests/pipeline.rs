@@ -1,0 +1,585 @@
+//! The service against a scripted upstream: what goes out, what comes back, and what is said about it. No sockets, and time
+//! stands still unless something waits for it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![allow(clippy::print_stdout, missing_docs, reason = "a test talks to its reader")]
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use feathergate::config::raw::Document;
+use feathergate::config::resolve::resolve;
+use feathergate::config::secret::{ParameterName, Secret};
+use feathergate::config::settings::Settings;
+use feathergate::gateway::secrets::{SecretSource, SourceError};
+use feathergate::gateway::{Body, Call, Exposure, Gateway};
+use feathergate::observe::clock;
+use feathergate::upstream::{ByteStream, SendError, Upstream};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+
+const MASTER: &str = "sk-planted-master-key-0123456789";
+
+/// What the upstream does with one call.
+enum Step {
+    Answer(u16, &'static str, Vec<Piece>),
+    Refuse,
+    Hang,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Bytes(&'static str),
+    Wait(u64),
+    Break,
+    Panic,
+}
+use Piece::{Break, Bytes as Data, Wait};
+
+#[derive(Default)]
+struct Script {
+    steps: Mutex<VecDeque<Step>>,
+    seen: Mutex<Vec<Request<Bytes>>>,
+}
+
+impl Upstream for Script {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<ByteStream>, SendError>> {
+        self.seen.lock().unwrap().push(request);
+        let step = self.steps.lock().unwrap().pop_front().expect("a call that the script does not have");
+        async move {
+            let (status, kind, pieces) = match step {
+                Step::Answer(status, kind, pieces) => (status, kind, pieces),
+                Step::Refuse => return Err(SendError::Connect("refused".to_owned())),
+                Step::Hang => std::future::pending().await,
+            };
+            let body: ByteStream = Box::pin(futures::stream::iter(pieces).filter_map(|piece| async move {
+                match piece {
+                    Data(text) => Some(Ok(Bytes::from(text))),
+                    Wait(millis) => {
+                        tokio::time::sleep(Duration::from_millis(millis)).await;
+                        None
+                    }
+                    Break => Some(Err(SendError::Broken("reset".to_owned()))),
+                    Piece::Panic => panic!("planted"),
+                }
+            }));
+            let mut response = Response::new(body);
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            response.headers_mut().insert("content-type", kind.parse().unwrap());
+            response.headers_mut().insert("retry-after", "7".parse().unwrap());
+            response.headers_mut().insert("x-request-id", "up-1".parse().unwrap());
+            response.headers_mut().insert("x-ratelimit-remaining-requests", "3".parse().unwrap());
+            response.headers_mut().insert("set-cookie", "a=b".parse().unwrap());
+            Ok(response)
+        }
+        .boxed()
+    }
+}
+
+/// Parameter Store by script: each fetch takes the next set of values.
+struct Parameters(Mutex<VecDeque<Result<&'static str, SourceError>>>, Mutex<Vec<usize>>);
+
+impl SecretSource for Parameters {
+    fn fetch<'a>(
+        &'a self,
+        names: &'a [ParameterName],
+    ) -> BoxFuture<'a, Vec<(ParameterName, Result<Secret, SourceError>)>> {
+        self.1.lock().unwrap().push(names.len());
+        let next = self.0.lock().unwrap().pop_front().expect("a fetch that the script does not have");
+        let value = next.map(Secret::new);
+        async move {
+            // Others that need the same value arrive meanwhile.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            names.iter().map(|name| (name.clone(), value.clone())).collect()
+        }
+        .boxed()
+    }
+}
+
+const YAML: &str = "
+model_list:
+  - model_name: chat
+    litellm_params: {model: openai/up, api_key: sk-planted-openai, api_base: 'http://h/v1', temperature: 0.5}
+  - model_name: claude
+    litellm_params: {model: anthropic/up, api_key: sk-planted-anthropic, api_base: 'http://h'}
+  - model_name: unset
+    litellm_params: {model: openai/up, api_key: os.environ/NOT_SET}
+  - model_name: stored
+    litellm_params: {model: openai/up, api_key: 'ssm:/t/key', api_base: 'http://h/v1', timeout: 5}
+  - model_name: demo
+    litellm_params: {model: openai/demo, mock_response: Hello from the mock}
+";
+
+fn settings(extra: &str) -> Settings {
+    let document = Document::parse("test.yaml", &format!("{YAML}{extra}")).map_err(|e| e.to_string()).unwrap();
+    resolve(&document, &|_| None).map_err(|problems| problems.to_string()).unwrap().settings
+}
+
+struct Rig {
+    gateway: Arc<Gateway>,
+    script: Arc<Script>,
+}
+
+fn rig_with(extra: &str, steps: Vec<Step>, source: Option<Arc<dyn SecretSource>>) -> Rig {
+    let script = Arc::new(Script { steps: Mutex::new(steps.into()), seen: Mutex::default() });
+    let upstream: Arc<dyn Upstream> = script.clone();
+    Rig { gateway: Gateway::new(settings(extra), upstream, source, false), script }
+}
+
+fn rig(extra: &str, steps: Vec<Step>) -> Rig {
+    rig_with(extra, steps, None)
+}
+
+fn call() -> Call {
+    Call { invocation_id: None, deadline: None, exposure: Exposure::Loopback, signed: false, after: None }
+}
+
+fn post(path: &str, body: &str) -> Request<Full<Bytes>> {
+    Request::post(path).body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap()
+}
+
+fn chat(model: &str, stream: bool) -> Request<Full<Bytes>> {
+    post("/v1/chat/completions", &format!(r#"{{"model":"{model}","stream":{stream},"messages":[]}}"#))
+}
+
+fn messages(model: &str, stream: bool) -> Request<Full<Bytes>> {
+    post("/v1/messages", &format!(r#"{{"model":"{model}","stream":{stream},"messages":[],"max_tokens":5}}"#))
+}
+
+struct Got {
+    status: u16,
+    headers: http::HeaderMap,
+    text: String,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+
+    fn message(&self) -> String {
+        self.json()["error"]["message"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn read(response: Response<Body>) -> Got {
+    let (head, body) = response.into_parts();
+    let body: Result<_, Infallible> = body.collect().await;
+    let text = String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap();
+    assert!(!text.contains("planted") || text.contains("planted-by-upstream"), "a secret in {text}");
+    Got { status: head.status.as_u16(), headers: head.headers, text }
+}
+
+impl Rig {
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Got {
+        read(self.gateway.handle(request, call()).await).await
+    }
+
+    fn metrics(&self) -> String {
+        self.gateway.observer().metrics().render(false)
+    }
+
+    fn sent(&self) -> Vec<(String, String)> {
+        let seen = self.script.seen.lock().unwrap();
+        let text = |request: &Request<Bytes>| String::from_utf8(request.body().to_vec()).unwrap();
+        seen.iter().map(|request| (request.uri().to_string(), text(request))).collect()
+    }
+}
+
+fn json_answer(status: u16, body: &'static str) -> Step {
+    Step::Answer(status, "application/json", vec![Data(body)])
+}
+
+fn sse(pieces: Vec<Piece>) -> Step {
+    Step::Answer(200, "text/event-stream", pieces)
+}
+
+const ROLE: &str =
+    "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
+const TEXT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n";
+const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_buffered_answer_passes_through() {
+    let answer =
+        "{ \"id\":\"x\", \"choices\":[{}], \"new\":1.0, \"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2} }";
+    let rig = rig("", vec![json_answer(200, answer)]);
+    let got = rig.ask(chat("chat", false)).await;
+    assert_eq!((got.status, got.text.as_str()), (200, answer));
+    assert_eq!(got.headers["x-upstream-request-id"], "up-1");
+    assert!(got.headers["x-request-id"].to_str().unwrap().starts_with("req_"));
+    for name in ["set-cookie", "x-ratelimit-remaining-requests", "retry-after"] {
+        assert!(!got.headers.contains_key(name), "{name}");
+    }
+    let body = r#"{"temperature":0.5,"model":"up","stream":false,"messages":[]}"#;
+    assert_eq!(rig.sent(), [("http://h/v1/chat/completions".to_owned(), body.to_owned())]);
+    let metrics = rig.metrics();
+    for line in [
+        r#"feathergate_requests_total{model_group="chat",upstream="openai",status="200",error_class=""} 1"#,
+        r#"feathergate_tokens_total{model_group="chat",upstream="openai",kind="input"} 3"#,
+        r#"feathergate_tokens_total{model_group="chat",upstream="openai",kind="output"} 2"#,
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_passes_through_and_usage_that_nobody_asked_for_is_hidden() {
+    let rig = rig("", vec![sse(vec![Data(ROLE), Data(TEXT), Data(STOP), Data(USAGE), Data(DONE)])]);
+    let got = rig.ask(chat("chat", true)).await;
+    assert_eq!((got.status, got.text), (200, [ROLE, TEXT, STOP, DONE].concat()));
+    assert_eq!(got.headers["cache-control"], "no-cache");
+    assert!(rig.sent()[0].1.starts_with(r#"{"stream_options":{"include_usage":true},"temperature":0.5,"#));
+    assert!(rig.metrics().contains(r#"kind="output"} 2"#));
+    assert!(rig.metrics().contains("feathergate_open_streams 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_usage_can_be_left_alone() {
+    let rig =
+        rig("\nfeathergate: {stream_usage: false}\n", vec![sse(vec![Data(TEXT), Data(STOP), Data(USAGE), Data(DONE)])]);
+    let got = rig.ask(chat("chat", true)).await;
+    assert_eq!(got.text, [TEXT, STOP, USAGE, DONE].concat());
+    assert!(!rig.sent()[0].1.contains("stream_options"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_before_content_are_statuses() {
+    let error = "data: {\"error\":{\"message\":\"busy\",\"type\":\"server_error\",\"code\":503}}\n\n";
+    let cases: Vec<(Vec<Piece>, u16, &str)> = vec![
+        (vec![Data(ROLE), Data(error)], 503, "busy"),
+        (vec![Data(ROLE)], 502, "the upstream ended the stream before its end"),
+        (vec![], 502, "the upstream ended the stream before its end"),
+        (vec![Data(ROLE), Break], 502, "the connection to the upstream broke: reset"),
+        (vec![Data(ROLE), Wait(700_000), Data(TEXT)], 504, "the upstream did not begin its answer in time"),
+    ];
+    for (pieces, status, message) in cases {
+        let rig = rig("", vec![sse(pieces)]);
+        let got = rig.ask(chat("chat", true)).await;
+        assert_eq!((got.status, got.message().as_str()), (status, message));
+        assert_eq!(got.headers["content-type"], "application/json");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_after_content_are_error_events() {
+    let half = "data: {\"choices\":[{\"delta\":{\"content\":\"lost";
+    let slow = "\nfeathergate: {heartbeat: 0, idle_timeout: 20}\n";
+    let cases: Vec<(Vec<Piece>, &str, &str)> = vec![
+        (vec![Data(TEXT), Break], "", "the connection to the upstream broke: reset; the answer is not complete"),
+        (vec![Data(TEXT), Data(half), Break], "", "broke: reset"),
+        (vec![Data(TEXT), Data(half)], "", "the upstream ended the stream before its end; the answer is not complete"),
+        (vec![Data(TEXT)], "", "the upstream ended the stream before its end"),
+        (vec![Data(TEXT), Wait(30_000)], slow, "the upstream fell silent for 20 s"),
+        (vec![Data(TEXT), Piece::Panic], "", "the gateway failed while it passed the answer on"),
+    ];
+    for (pieces, extra, message) in cases {
+        let rig = rig(extra, vec![sse(pieces)]);
+        let got = rig.ask(chat("chat", true)).await;
+        assert_eq!(got.status, 200);
+        let rest = got.text.strip_prefix(TEXT).unwrap().strip_prefix("data: ").unwrap();
+        let error: Value = serde_json::from_str(rest.strip_suffix("\n\n").unwrap()).unwrap();
+        assert!(error["error"]["message"].as_str().unwrap().contains(message), "{error}");
+        assert!(!got.text.contains("[DONE]") && !got.text.contains("lost"));
+        assert!(rig.metrics().contains("feathergate_open_streams 0"), "the stream is counted as over");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_anthropic_stream_without_its_end_gets_an_error_event() {
+    let delta = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"x\"}}\n\n";
+    let stop = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":4}}\n\n";
+    let rig = rig("", vec![sse(vec![Data(delta), Data(stop)])]);
+    let got = rig.ask(messages("claude", true)).await;
+    let rest = got.text.strip_prefix(&[delta, stop].concat()).unwrap();
+    assert!(rest.starts_with("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\""), "{rest}");
+    assert!(!rest.contains("message_stop"));
+    assert_eq!(rig.sent()[0].0, "http://h/v1/messages");
+    assert!(rig.metrics().contains(r#"status="200",error_class="cut"} 1"#), "{}", rig.metrics());
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_within_a_stream_is_filled_with_comments() {
+    let rig = rig("", vec![sse(vec![Data(TEXT), Wait(25_000), Data(STOP), Data(DONE)])]);
+    let got = rig.ask(chat("chat", true)).await;
+    assert_eq!(got.text, [TEXT, ": keep-alive\n\n", ": keep-alive\n\n", STOP, DONE].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn early_comments_commit_the_status() {
+    let extra = "\nfeathergate: {early_heartbeat: true}\n";
+    let error = "data: {\"error\":{\"message\":\"busy\"}}\n\n";
+    let rig = rig(extra, vec![sse(vec![Wait(15_000), Data(ROLE), Data(error)])]);
+    let got = rig.ask(chat("chat", true)).await;
+    assert_eq!(got.status, 200);
+    assert!(got.text.starts_with(": keep-alive\n\n") && got.text.contains("busy"), "{}", got.text);
+    assert!(!got.text.contains(ROLE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_stays_open_after_the_end_does_not_hold_the_client() {
+    let rig = rig("", vec![sse(vec![Data(TEXT), Data(STOP), Data(DONE), Wait(3_600_000)])]);
+    let started = clock::now();
+    let got = rig.ask(chat("chat", true)).await;
+    assert_eq!(got.text, [TEXT, STOP, DONE].concat());
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_an_invocation_leaves_an_error_event() {
+    let rig = rig("", vec![sse(vec![Data(TEXT), Wait(100_000), Data(STOP)])]);
+    let call = Call { deadline: Some(clock::now() + Duration::from_secs(5)), ..call() };
+    let got = read(rig.gateway.handle(chat("chat", true), call).await).await;
+    assert!(got.text.starts_with(TEXT) && got.text.contains("took longer than this gateway allows"), "{}", got.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstream_errors_keep_their_words_and_status_but_not_a_refused_key() {
+    let rate = r#"{"error":{"message":"slow down","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#;
+    let key = r#"{"error":{"message":"Incorrect API key provided: sk-pl***nai planted","code":"invalid_api_key"}}"#;
+    let rig = rig(
+        "",
+        vec![
+            json_answer(429, rate),
+            json_answer(401, key),
+            json_answer(403, key),
+            Step::Answer(503, "text/html", vec![Data("<html>")]),
+            Step::Answer(302, "text/html", vec![]),
+            Step::Refuse,
+            Step::Hang,
+            json_answer(200, r#"{"error":{"message":"no credits","code":402}}"#),
+        ],
+    );
+    let got = rig.ask(chat("chat", false)).await;
+    assert_eq!((got.status, got.text.as_str(), &got.headers["retry-after"]), (429, rate, &"7".parse().unwrap()));
+    for _ in 0..2 {
+        let got = rig.ask(chat("chat", false)).await;
+        assert_eq!(got.status, 502);
+        assert!(got.message().contains("refused the gateway's credential"), "{}", got.message());
+        assert!(!got.text.contains("Incorrect"));
+        assert_eq!(got.headers["x-should-retry"], "false");
+    }
+    for (status, message) in [
+        (503, "the upstream answered 503 without a JSON body"),
+        (502, "the upstream answered with a redirect"),
+        (502, "cannot connect to the upstream: refused"),
+        (504, "the upstream did not answer in time"),
+        (402, "no credits"),
+    ] {
+        let got = rig.ask(chat("chat", false)).await;
+        assert_eq!(got.status, status);
+        assert!(got.message().contains(message), "{}", got.message());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unlike_wires_unknown_models_and_unset_keys_say_what_to_do() {
+    let rig = rig("", vec![]);
+    let got = rig.ask(chat("claude", false)).await;
+    assert_eq!(got.status, 501);
+    assert!(got.message().contains("`/v1/messages`"));
+    let got = rig.ask(messages("chat", false)).await;
+    assert_eq!((got.status, &got.json()["type"]), (501, &json!("error")));
+    let got = rig.ask(chat("chta", false)).await;
+    assert_eq!((got.status, &got.json()["error"]["code"]), (404, &json!("model_not_found")));
+    assert!(got.message().contains("did you mean `chat`?"));
+    let got = rig.ask(chat("unset", false)).await;
+    assert_eq!(got.status, 503);
+    assert!(got.message().contains("the environment variable `NOT_SET` is not set"), "{}", got.message());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mock_answers_in_both_dialects() {
+    let rig = rig("", vec![]);
+    let got = rig.ask(chat("demo", false)).await.json();
+    assert_eq!(got["choices"][0]["message"]["content"], "Hello from the mock");
+    assert!(got["usage"]["total_tokens"].as_u64().unwrap() > 0);
+    let text = rig.ask(chat("demo", true)).await.text;
+    assert!(text.ends_with("data: [DONE]\n\n") && !text.contains("total_tokens"), "{text}");
+    let asked = r#"{"model":"demo","stream":true,"messages":[],"stream_options":{"include_usage":true}}"#;
+    assert!(rig.ask(post("/chat/completions", asked)).await.text.contains("total_tokens"));
+    let got = rig.ask(messages("demo", false)).await.json();
+    assert_eq!(got["content"][0]["text"], "Hello from the mock");
+    assert!(rig.ask(messages("demo", true)).await.text.contains("event: message_stop\n"));
+    let got = rig.ask(post("/v1/messages/count_tokens", r#"{"model":"demo","messages":[]}"#)).await.json();
+    assert!(got["input_tokens"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_demanded_before_the_body_is_looked_at() {
+    let extra = format!("\ngeneral_settings: {{master_key: {MASTER}}}\n");
+    let rig = rig(&extra, vec![]);
+    let got = rig.ask(post("/v1/chat/completions", "not json")).await;
+    assert_eq!((got.status, &got.json()["error"]["code"]), (401, &json!("invalid_api_key")));
+    let got = rig.ask(post("/v1/messages", "not json")).await;
+    assert_eq!((got.status, &got.json()["error"]["type"]), (401, &json!("authentication_error")));
+    let mut request = chat("demo", false);
+    request.headers_mut().insert("authorization", format!("Bearer {MASTER}x").parse().unwrap());
+    assert_eq!(rig.ask(request).await.status, 401);
+    for (name, value) in [("authorization", format!("Bearer {MASTER}")), ("x-api-key", MASTER.to_owned())] {
+        let mut request = chat("demo", false);
+        request.headers_mut().insert(name, value.parse().unwrap());
+        assert_eq!(rig.ask(request).await.status, 200, "{name}");
+    }
+    for (path, status) in
+        [("/", 200), ("/health", 200), ("/health/readiness", 200), ("/v1/models", 401), ("/metrics", 401)]
+    {
+        let got = rig.ask(Request::get(path).body(Full::default()).unwrap()).await;
+        assert_eq!(got.status, status, "{path}");
+        assert!(!got.text.contains("claude") || path == "/v1/models", "{path} tells a stranger the models");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_master_key_strangers_get_an_explanation() {
+    let rig = rig("", vec![]);
+    let call = || Call { exposure: Exposure::Public, ..call() };
+    let got = read(rig.gateway.handle(chat("demo", false), call()).await).await;
+    assert_eq!(got.status, 403);
+    assert!(got.message().contains("general_settings.master_key"));
+    let signed = Call { signed: true, ..call() };
+    assert_eq!(read(rig.gateway.handle(chat("demo", false), signed).await).await.status, 200);
+    let open = rig_with("\nfeathergate: {allow_unauthenticated: true}\n", vec![], None);
+    assert_eq!(read(open.gateway.handle(chat("demo", false), call()).await).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn parameters_are_fetched_once_for_all_and_rotated_on_401() {
+    let values = VecDeque::from([Ok("sk-planted-old"), Ok("sk-planted-new")]);
+    let source = Arc::new(Parameters(Mutex::new(values), Mutex::default()));
+    let ok = || json_answer(200, r#"{"choices":[]}"#);
+    let refused = || json_answer(401, r#"{"error":{"message":"no"}}"#);
+    let rig = rig_with("", vec![ok(), ok(), ok(), refused(), ok(), refused()], Some(source.clone()));
+    let (a, b, c) =
+        tokio::join!(rig.ask(chat("stored", false)), rig.ask(chat("stored", false)), rig.ask(chat("stored", false)));
+    assert_eq!([a.status, b.status, c.status], [200; 3]);
+    assert_eq!(*source.1.lock().unwrap(), [1], "three requests, one fetch");
+    assert_eq!(rig.ask(chat("stored", false)).await.status, 200, "one refresh, one retry");
+    let keys: Vec<String> = rig
+        .script
+        .seen
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|request| request.headers()["authorization"].to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(keys[3..], ["Bearer sk-planted-old", "Bearer sk-planted-new"]);
+    // The new key is refused as well, right after: no third fetch, and the client learns that it is not its fault.
+    assert_eq!(rig.ask(chat("stored", false)).await.status, 502);
+    assert_eq!(*source.1.lock().unwrap(), [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_value_serves_while_parameter_store_does_not_answer() {
+    let down = || Err(SourceError::Unavailable("ThrottlingException: slow down".to_owned()));
+    let source = Arc::new(Parameters(Mutex::new(VecDeque::from([Ok("sk-planted-a"), down()])), Mutex::default()));
+    let ok = || json_answer(200, r#"{"choices":[]}"#);
+    let rig = rig_with("", vec![ok(), ok()], Some(source.clone()));
+    assert_eq!(rig.ask(chat("stored", false)).await.status, 200);
+    tokio::time::advance(Duration::from_secs(721)).await;
+    assert_eq!(rig.ask(chat("stored", false)).await.status, 200);
+    assert_eq!(source.1.lock().unwrap().len(), 2);
+    let never = Arc::new(Parameters(Mutex::new(VecDeque::from([Err(SourceError::Denied)])), Mutex::default()));
+    let rig = rig_with("", vec![json_answer(200, r#"{"choices":[]}"#)], Some(never));
+    let got = rig.ask(chat("stored", false)).await;
+    assert_eq!(got.status, 503);
+    assert!(got.message().contains("model `stored`") && got.message().contains("the SSM parameter `/t/key`"));
+    assert_eq!(rig.ask(chat("chat", false)).await.status, 200, "other models go on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_cancels_the_upstream_and_is_in_the_counts() {
+    let rig = rig("", vec![sse(vec![Data(TEXT), Wait(5_000), Data(STOP)])]);
+    let response = rig.gateway.handle(chat("chat", true), call()).await;
+    let mut body = Box::pin(response.into_body());
+    let first = futures::future::poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut body), cx)).await;
+    assert_eq!(first.unwrap().unwrap().into_data().unwrap(), TEXT);
+    drop(body);
+    let metrics = rig.metrics();
+    assert!(metrics.contains(r#"error_class="client_gone"} 1"#), "{metrics}");
+    assert!(metrics.contains("feathergate_open_streams 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_over_the_limit_and_broken_ones() {
+    let rig = rig("\nfeathergate: {max_request_mb: 0.001}\n", vec![]);
+    let got = rig.ask(post("/v1/chat/completions", &"x".repeat(1049))).await;
+    assert_eq!(got.status, 413);
+    assert!(got.message().contains("1048 bytes"), "{}", got.message());
+    let got = rig.ask(post("/v1/messages", &"x".repeat(1049))).await;
+    assert_eq!((got.status, &got.json()["error"]["type"]), (413, &json!("request_too_large")));
+    let got = rig.ask(post("/v1/chat/completions", r#"{"model":"chat","model":"demo","messages":[]}"#)).await;
+    assert_eq!((got.status, &got.json()["error"]["param"]), (400, &json!("model")));
+    let mut request = chat("chat", false);
+    request.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+    assert_eq!(rig.ask(request).await.status, 415);
+}
+
+#[tokio::test(start_paused = true)]
+async fn models_are_listed_in_both_shapes() {
+    let rig = rig("", vec![]);
+    let get = |path: &str| Request::get(path).body(Full::<Bytes>::default()).unwrap();
+    let list = rig.ask(get("/v1/models")).await.json();
+    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!((list["object"].as_str(), ids), (Some("list"), vec!["chat", "claude", "unset", "stored", "demo"]));
+    let mut request = get("/v1/models/claude");
+    request.headers_mut().insert("anthropic-version", "2023-06-01".parse().unwrap());
+    let model = rig.ask(request).await.json();
+    assert_eq!((&model["type"], &model["id"]), (&json!("model"), &json!("claude")));
+    assert_eq!(rig.ask(get("/v1/models/nope")).await.status, 404);
+    let health = rig.ask(get("/health")).await.json();
+    assert_eq!((&health["healthy_count"], &health["unhealthy"][0]["model_group"]), (&json!(4), &json!("unset")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn browsers_and_heads() {
+    let rig = rig("\nfeathergate: {cors_origins: ['https://a.example']}\n", vec![]);
+    let ask = |origin: &str| {
+        let request = Request::options("/v1/chat/completions").header("origin", origin);
+        request.header("access-control-request-headers", "authorization,x-own").body(Full::<Bytes>::default()).unwrap()
+    };
+    let got = rig.ask(ask("https://a.example")).await;
+    assert_eq!((got.status, &got.headers["access-control-allow-origin"]), (204, &"https://a.example".parse().unwrap()));
+    assert_eq!(got.headers["access-control-allow-headers"], "authorization,x-own");
+    assert!(!rig.ask(ask("https://b.example")).await.headers.contains_key("access-control-allow-origin"));
+    let head = Request::head("/").body(Full::<Bytes>::default()).unwrap();
+    let got = rig.ask(head).await;
+    assert_eq!((got.status, got.text.as_str()), (200, ""));
+    let mut request = chat("demo", false);
+    request.headers_mut().insert("x-request-id", "mine-12345".parse().unwrap());
+    assert_eq!(rig.ask(request).await.headers["x-request-id"], "mine-12345");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_fields_are_said() {
+    let yaml = "
+model_list:
+  - model_name: g
+    litellm_params: {model: groq/up, api_key: k-planted-groq, drop_params: true, additional_drop_params: [seed]}
+";
+    let document = Document::parse("test.yaml", yaml).map_err(|e| e.to_string()).unwrap();
+    let settings = resolve(&document, &|_| None).map_err(|problems| problems.to_string()).unwrap().settings;
+    let script = Arc::new(Script::default());
+    script.steps.lock().unwrap().push_back(json_answer(200, r#"{"choices":[]}"#));
+    let upstream: Arc<dyn Upstream> = script.clone();
+    let gateway = Gateway::new(settings, upstream, None, false);
+    let body = r#"{"model":"g","messages":[],"logprobs":true,"seed":1,"x":2}"#;
+    let got = read(gateway.handle(post("/v1/chat/completions", body), call()).await).await;
+    assert_eq!(got.headers["x-feathergate-dropped"], "logprobs,seed");
+    assert_eq!(script.seen.lock().unwrap()[0].body(), r#"{"model":"up","messages":[],"x":2}"#);
+}
