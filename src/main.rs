@@ -46,7 +46,15 @@ enum Command {
     Print(String),
 }
 
+#[cfg(feature = "size-probe")]
+#[path = "../tests/bench/size_probe.rs"]
+mod size_probe;
+
 fn main() -> ExitCode {
+    #[cfg(feature = "size-probe")]
+    if std::env::args().nth(1).as_deref() == Some("dynamodb") {
+        return size_probe::run();
+    }
     let outcome = if env("AWS_LAMBDA_RUNTIME_API").is_some() {
         lambda()
     } else {

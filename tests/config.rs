@@ -730,7 +730,7 @@ const BAD: &[(&str, &str, &[&str])] = &[
             "x.yaml:9: feathergate.max_request_mb: must be a number of megabytes, more than 0 and at most 4096",
             "x.yaml:10: feathergate.heartbeat: must be a time in seconds, or with a unit: `30`, `0.5`, `500ms`, `30s`, `2m`, `1h`",
             "x.yaml:11: feathergate.stream_usage: is a string, but must be `true` or `false`",
-            "x.yaml:12: feathergate.cors_origins[0]: must be `*` or an origin like `https://app.example.com`, without a path",
+            "x.yaml:12: feathergate.cors_origins[0]: must be `*` or origins like `https://app.example.com`, without a path",
             "x.yaml:13: feathergate.log_bodies: is a number, but must be `true` or `false`",
         ],
     ),

@@ -192,14 +192,17 @@ fn cors_origins(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Vec<Stri
     }
     let mut origins = Vec::new();
     for (place, node) in reader::elements(place, node) {
-        let Some(origin) = reader.string(&place, node) else { continue };
-        let origin = origin.trim().trim_end_matches('/');
-        let plain =
-            origin.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.contains(['/', '@']));
-        if origin == "*" || (plain && HeaderValue::from_str(origin).is_ok()) {
-            origins.push(origin.to_owned());
-        } else {
-            reader.error(&place, "must be `*` or an origin like `https://app.example.com`, without a path");
+        let Some(text) = reader.string(&place, node) else { continue };
+        // Several in one text, with commas, is what an environment variable can hold.
+        for origin in text.split(',') {
+            let origin = origin.trim().trim_end_matches('/');
+            let plain =
+                origin.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.contains(['/', '@']));
+            if origin == "*" || (plain && HeaderValue::from_str(origin).is_ok()) {
+                origins.push(origin.to_owned());
+            } else {
+                reader.error(&place, "must be `*` or origins like `https://app.example.com`, without a path");
+            }
         }
     }
     origins

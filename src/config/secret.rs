@@ -77,6 +77,17 @@ impl ParameterName {
         }
     }
 
+    /// The name or ARN without its selector, and the selector: a version or a label.
+    #[must_use]
+    pub fn split(&self) -> (&str, Option<&str>) {
+        // An ARN has five colons of its own.
+        let colons = if self.0.starts_with("arn:") { 5 } else { 0 };
+        match self.0.match_indices(':').nth(colons) {
+            Some((at, _)) => (self.0.get(..at).unwrap_or_default(), self.0.get(at + 1..)),
+            None => (&self.0, None),
+        }
+    }
+
     /// The name as `GetParameters` takes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -117,4 +128,27 @@ pub fn describe(text: &Text) -> String {
         Text::Unset(name) => _ = write!(out, "the environment variable `{name}`"),
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_their_selectors() {
+        let arn = "arn:aws:ssm:eu-west-1:123456789012:parameter/a/b";
+        let cases = [
+            ("/a/b".to_owned(), "/a/b", None),
+            ("/a/b:3".to_owned(), "/a/b", Some("3")),
+            ("plain:label".to_owned(), "plain", Some("label")),
+            (arn.to_owned(), arn, None),
+            (format!("{arn}:7"), arn, Some("7")),
+        ];
+        for (text, name, selector) in cases {
+            assert_eq!(ParameterName::parse(&text).unwrap().split(), (name, selector));
+        }
+        for bad in ["", "/", "a/b", "/a//b", "/a/", "/a b", "/a:", "/a:1:2", "arn:aws:s3:::x", "arn:aws:ssm:r:1:x/y"] {
+            assert!(ParameterName::parse(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -27,7 +27,8 @@ pub struct Settings {
     pub max_response: usize,
     /// `feathergate.heartbeat`: an SSE comment after this much silence in a stream that has begun; `None` never.
     pub heartbeat: Option<Duration>,
-    /// `feathergate.early_heartbeat`: also before the first content, which commits the status 200.
+    /// `feathergate.early_heartbeat`: also before the first content, once the upstream's answer has begun. That commits the
+    /// status 200.
     pub early_heartbeat: bool,
     /// `feathergate.stream_usage`: ask OpenAI-wire upstreams for usage in streams also when the client did not; the extra
     /// frame is then hidden from it.
@@ -133,7 +134,7 @@ impl Settings {
             .chain(self.master_key.iter().filter_map(parameter))
             .cloned()
             .collect();
-        names.sort();
+        names.sort_unstable();
         names.dedup();
         names
     }

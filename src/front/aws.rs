@@ -12,7 +12,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::SharedCredentialsProvider;
-use aws_sdk_ssm::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::operation::get_parameters::{GetParametersError, GetParametersOutput};
 use aws_sdk_ssm::types::Parameter;
 use aws_smithy_runtime_api::client::http::{
@@ -117,23 +117,20 @@ impl SecretSource for Ssm {
 
 /// Finds a parameter in an answer: the order is unspecified, and a selector comes back beside the name.
 fn pick(name: &ParameterName, output: &GetParametersOutput) -> Result<Secret, SourceError> {
-    let wanted = name.as_str();
-    let is_it = |parameter: &&Parameter| {
-        [parameter.name(), parameter.arn()].into_iter().flatten().any(|known| match wanted.strip_prefix(known) {
-            Some("") => true,
-            Some(rest) => rest.strip_prefix(':').is_some_and(|selector| {
-                parameter.selector().is_some_and(|given| given.trim_start_matches(':') == selector)
-                    || parameter.version().to_string() == selector
-                    // An emulator may leave the selector out; a label then is the only thing that can be meant.
-                    || (parameter.selector().is_none() && selector.parse::<u64>().is_err())
-            }),
-            None => false,
-        })
-    };
-    match output.parameters().iter().find(is_it).and_then(Parameter::value) {
-        Some(value) => Ok(Secret::new(value)),
-        None => Err(SourceError::Missing),
+    if output.invalid_parameters().iter().any(|invalid| invalid == name.as_str()) {
+        return Err(SourceError::Missing);
     }
+    let (base, selector) = name.split();
+    let is_it = |parameter: &&Parameter| {
+        let named = [parameter.name(), parameter.arn()].into_iter().flatten().any(|known| known == base);
+        let given =
+            parameter.selector().map(|selector| selector.trim_start_matches(':')).filter(|text| !text.is_empty());
+        // An emulator may leave the selector out; the version tells as well.
+        named && (given == selector || (given.is_none() && selector == Some(parameter.version().to_string().as_str())))
+    };
+    // The newest, where an emulator's answer does not tell versions apart.
+    let found = output.parameters().iter().filter(is_it).max_by_key(|parameter| parameter.version());
+    found.and_then(Parameter::value).map(Secret::new).ok_or(SourceError::Missing)
 }
 
 fn temporary(error: &SdkError<GetParametersError>) -> bool {
@@ -154,8 +151,17 @@ fn reason(error: &SdkError<GetParametersError>) -> SourceError {
             let message = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or("no reason given");
             SourceError::Unavailable(format!("{code}: {message}"))
         }
-        None => SourceError::Unavailable(DisplayErrorContext(error).to_string()),
+        None => SourceError::Unavailable(format!("Parameter Store cannot be reached: {}", innermost(error))),
     }
+}
+
+/// The cause at the bottom: the ones above it are the SDK's own layers.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// Tokio's timer for the SDK's retries and timeouts.

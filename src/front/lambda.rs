@@ -4,6 +4,8 @@
 //! data. What is left to do after the last byte runs in `AfterAnswer`, before the next event is asked for: Lambda may freeze
 //! the process from then on.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,9 +15,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt as _, Full};
+use lambda_http::request::LambdaRequest;
 use lambda_http::request::RequestContext;
 use lambda_http::{RequestExt as _, service_fn};
-use lambda_runtime::LambdaInvocation;
+use lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime};
+use serde::Serialize;
 use tower::{Layer, Service};
 
 use crate::gateway::{After, Body, Call, Exposure, Gateway};
@@ -53,25 +57,47 @@ pub async fn run(gateway: Arc<Gateway>, mode: Mode) -> Result<(), lambda_runtime
             });
             lambda_http::streaming_runtime_concurrent(service).layer(after).run_concurrent().await
         }
+        // Not lambda_http's own way: it guesses the text's encoding with tables of 0.15 MB, and all our text is UTF-8.
         Mode::Buffered => {
-            let service = service_fn(move |request| {
+            let service = service_fn(move |event: LambdaEvent<LambdaRequest>| {
                 let gateway = Arc::clone(&gateway);
-                async move { Ok::<_, Infallible>(whole(handle(&gateway, request).await).await) }
+                async move {
+                    let request = lambda_http::Request::from(event.payload).with_lambda_context(event.context);
+                    Ok::<_, Infallible>(whole(handle(&gateway, request).await).await)
+                }
             });
-            lambda_http::runtime_concurrent(service).layer(after).run_concurrent().await
+            Runtime::new(service).layer(after).run_concurrent().await
         }
     }
 }
 
-/// Gathers an answer. All that we send is text; what is not goes out as base64.
-async fn whole(response: Response<Body>) -> Response<lambda_http::Body> {
+/// An answer in one piece (AWS, "Lambda function URLs: response payload format 2.0", 2026-11).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Whole {
+    status_code: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+    is_base64_encoded: bool,
+}
+
+/// Gathers an answer. All that goes out is UTF-8: what we make is, and what an upstream sends as JSON or events must be.
+async fn whole(response: Response<Body>) -> Whole {
     let (head, body) = response.into_parts();
     let Ok(body) = body.collect().await;
-    let body = match String::from_utf8(body.to_bytes().into()) {
-        Ok(text) => lambda_http::Body::Text(text),
-        Err(bytes) => lambda_http::Body::Binary(bytes.into_bytes()),
-    };
-    Response::from_parts(head, body)
+    let mut headers = BTreeMap::<String, String>::new();
+    for (name, value) in &head.headers {
+        let Ok(value) = value.to_str() else { continue };
+        match headers.entry(name.as_str().to_owned()) {
+            Entry::Vacant(place) => drop(place.insert(value.to_owned())),
+            Entry::Occupied(mut place) => {
+                place.get_mut().push_str(", ");
+                place.get_mut().push_str(value);
+            }
+        }
+    }
+    let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    Whole { status_code: head.status.as_u16(), headers, body, is_base64_encoded: false }
 }
 
 async fn handle(gateway: &Arc<Gateway>, request: lambda_http::Request) -> Response<Body> {

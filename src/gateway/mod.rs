@@ -95,6 +95,50 @@ impl Finish {
     }
 }
 
+/// A request that is being worked on. If it is dropped before it has an answer, the log says so: on a server the client went
+/// away, which cancels what was done for it; and a panic passes here on its way to the 500.
+pub(crate) struct Open {
+    record: Option<Box<Record>>,
+    finish: Finish,
+}
+
+impl Open {
+    /// Its record, while it has one.
+    pub(crate) fn record(&mut self) -> Option<&mut Record> {
+        self.record.as_deref_mut()
+    }
+
+    /// It has an answer: whoever takes the record gives it.
+    pub(crate) fn answered(mut self) -> Option<(Box<Record>, Finish)> {
+        let finish = self.finish.clone();
+        self.record.take().map(|record| (record, finish))
+    }
+
+    /// Answers with a refusal and gives the record.
+    pub(crate) fn refused(self, refusal: Refusal, wire: Wire) -> Response<Body> {
+        let Some((mut record, finish)) = self.answered() else { return refusal.into_response(wire, "") };
+        record.status = refusal.status.as_u16();
+        record.error_class = Some(refusal.class);
+        record.error = Some(refusal.message.clone());
+        let response = refusal.into_response(wire, &record.request_id);
+        finish.done(*record);
+        response
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(mut record) = self.record.take() else { return };
+        let (status, class, why) = if std::thread::panicking() {
+            (500, "panic", "the gateway's own code failed")
+        } else {
+            (499, "client_gone", "the client went away before the answer began")
+        };
+        (record.status, record.error_class, record.error) = (status, Some(class), Some(why.to_owned()));
+        self.finish.done(*record);
+    }
+}
+
 /// A configuration in use.
 pub struct State {
     /// What it says.
@@ -205,51 +249,51 @@ impl Gateway {
     {
         let wire = routes::dialect(head.uri.path(), &head.headers);
         let finish = Finish { gateway: Arc::clone(self), after: call.after.clone() };
-        let mut record = Box::new(Record::begin(id.to_owned(), "unknown"));
+        let endpoint = routes::find(&head.method, head.uri.path());
+        let label = endpoint.as_ref().map_or("unknown", Endpoint::label);
+        let mut record = Box::new(Record::begin(id.to_owned(), label));
         record.invocation_id.clone_from(&call.invocation_id);
-        let endpoint = match routes::find(&head.method, head.uri.path()) {
+        let mut open = Open { record: Some(record), finish };
+        let endpoint = match endpoint {
             Ok(endpoint) => endpoint,
-            Err(refusal) => return refused(refusal, wire, record, &finish),
+            Err(refusal) => return open.refused(refusal, wire),
         };
-        record.endpoint = endpoint.label();
+        // What is not a call of a model is not worth a line.
+        let quiet = |open: Open, response| {
+            drop(open.answered());
+            response
+        };
         if head.method == Method::OPTIONS {
-            return pages::preflight(&state.settings, &head.headers);
+            return quiet(open, pages::preflight(&state.settings, &head.headers));
         }
         if !endpoint.public()
             && let Err(refusal) = auth::check(self, state, &head.headers, call).await
         {
             // `/health` tells strangers that we are here and nothing more.
             if endpoint == Endpoint::Health {
-                return pages::alive();
+                return quiet(open, pages::alive());
             }
-            return refused(refusal, wire, record, &finish);
+            return open.refused(refusal, wire);
         }
         let Endpoint::Model(wire, operation) = endpoint else {
             return match pages::page(self, state, &endpoint, wire, call) {
-                Ok(response) => response,
-                Err(refusal) => refused(refusal, wire, record, &finish),
+                Ok(response) => quiet(open, response),
+                Err(refusal) => open.refused(refusal, wire),
             };
         };
         let started = clock::now();
         let body = read(body, &head.headers, state.settings.max_request).await;
-        record.waited += started.elapsed();
-        let body = match body {
-            Ok(body) => body,
-            Err(refusal) => return refused(refusal, wire, record, &finish),
-        };
-        pipeline::run(pipeline::Request { state, wire, operation, headers: &head.headers, body, call }, record, finish)
-            .await
+        if let Some(record) = open.record() {
+            record.waited += started.elapsed();
+        }
+        match body {
+            Ok(body) => {
+                let request = pipeline::Request { state, wire, operation, headers: &head.headers, body, call };
+                pipeline::run(request, open).await
+            }
+            Err(refusal) => open.refused(refusal, wire),
+        }
     }
-}
-
-/// Answers with a refusal and gives its record.
-fn refused(refusal: Refusal, wire: Wire, mut record: Box<Record>, finish: &Finish) -> Response<Body> {
-    record.status = refusal.status.as_u16();
-    record.error_class = Some(refusal.class);
-    record.error = Some(refusal.message.clone());
-    let response = refusal.into_response(wire, &record.request_id);
-    finish.done(*record);
-    response
 }
 
 /// The client's id of the request if it is harmless, else one of ours.

@@ -151,7 +151,9 @@ pub(super) fn cors(settings: &Settings, origin: Option<&HeaderValue>, headers: &
     if settings.cors_origins.iter().any(|allowed| allowed == "*") {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     } else {
-        headers.append(VARY, HeaderValue::from_static("origin"));
+        // One value: what Lambda does with a header of several is not documented.
+        let vary = if headers.contains_key(VARY) { "origin, access-control-request-headers" } else { "origin" };
+        headers.insert(VARY, HeaderValue::from_static(vary));
         let known =
             origin.filter(|origin| settings.cors_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()));
         let Some(origin) = known else { return };

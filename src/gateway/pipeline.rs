@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 
 use super::refusal::Refusal;
 use super::tail::{Limits, Tail};
-use super::{Body, Call, Finish, State, refused};
+use super::{Body, Call, Gateway, Open, State};
 use crate::config::secret::{Secret, Text, describe};
 use crate::config::settings::{Deployment, ExtraHeader, Group, ResponseModel};
 use crate::observe::Record;
@@ -46,17 +46,20 @@ enum Outcome {
 }
 
 /// Answers.
-pub(super) async fn run(request: Request<'_>, mut record: Box<Record>, finish: Finish) -> Response<Body> {
+pub(super) async fn run(request: Request<'_>, mut open: Open) -> Response<Body> {
     let settings = &request.state.settings;
+    let gateway = Arc::clone(&open.finish.gateway);
+    let Some(record) = open.record() else { return Response::new(Body::full("")) };
     if settings.log_bodies {
         record.request_body = Some(String::from_utf8_lossy(&request.body).into_owned());
     }
     let deadline = record.received + settings.timeout;
     let deadline = request.call.deadline.map_or(deadline, |hard| deadline.min(hard));
-    let outcome = match attempt(&request, &mut record, &finish, deadline).await {
+    let outcome = match attempt(&request, record, &gateway, deadline).await {
         Ok(outcome) => outcome,
-        Err(refusal) => return refused(*refusal, request.wire, record, &finish),
+        Err(refusal) => return open.refused(*refusal, request.wire),
     };
+    let Some((mut record, finish)) = open.answered() else { return Response::new(Body::full("")) };
     record.status = 200;
     let (head, body) = match outcome {
         Outcome::Whole { head, body } => {
@@ -83,7 +86,7 @@ type Refused = Box<Refusal>;
 async fn attempt(
     request: &Request<'_>,
     record: &mut Record,
-    finish: &Finish,
+    gateway: &Gateway,
     deadline: Instant,
 ) -> Result<Outcome, Refused> {
     let state = request.state;
@@ -102,7 +105,7 @@ async fn attempt(
     let prepared = prepare(request, &envelope, deployment).map_err(|error| Box::new(error.into()))?;
     record.dropped.clone_from(&prepared.dropped);
     let deadline = deployment.timeout.map_or(deadline, |timeout| deadline.min(clock::now() + timeout));
-    let sending = Sending { request, deployment, stream: record.stream, deadline, finish };
+    let sending = Sending { request, deployment, stream: record.stream, deadline, gateway };
     let answer = match &deployment.mock {
         Some(text) => mock(&sending, text, &record.request_id),
         None => send(&sending, prepared.body, record).await?,
@@ -152,7 +155,7 @@ struct Sending<'a> {
     deployment: &'a Deployment,
     stream: bool,
     deadline: Instant,
-    finish: &'a Finish,
+    gateway: &'a Gateway,
 }
 
 impl Sending<'_> {
@@ -210,7 +213,7 @@ async fn send(sending: &Sending<'_>, body: Bytes, record: &mut Record) -> Result
     };
     let state = sending.request.state;
     let started = clock::now();
-    let rotated = sending.finish.gateway.secrets.rotated(name, refused, &state.parameters, state.settings.secret_ttl);
+    let rotated = sending.gateway.secrets.rotated(name, refused, &state.parameters, state.settings.secret_ttl);
     let rotated = rotated.await;
     record.waited += started.elapsed();
     match rotated {
@@ -235,7 +238,7 @@ async fn send_once(
     })?;
     record.attempt += 1;
     let started = clock::now();
-    let answer = timeout_at(sending.patience(), sending.finish.gateway.upstream.send(head.map(|()| body))).await;
+    let answer = timeout_at(sending.patience(), sending.gateway.upstream.send(head.map(|()| body))).await;
     record.waited += started.elapsed();
     let answer = answer.map_err(|_| sending.late("did not answer"))?.map_err(|error| sending.broken(&error))?;
     let id = ["x-request-id", "request-id"].iter().find_map(|name| answer.headers().get(*name)?.to_str().ok());
@@ -306,7 +309,7 @@ async fn look_up(sending: &Sending<'_>, text: &Text) -> Result<Secret, Refused> 
         Text::Known(secret) => return Ok(secret.clone()),
         Text::Unset(_) => "is not set".to_owned(),
         Text::Parameter(name) => {
-            let secrets = &sending.finish.gateway.secrets;
+            let secrets = &sending.gateway.secrets;
             let wait = secrets.get(name, &state.parameters, state.settings.secret_ttl);
             match timeout_at(sending.deadline, wait).await {
                 Ok(Ok(secret)) => return Ok(secret),

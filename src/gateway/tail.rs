@@ -169,7 +169,7 @@ impl Tail {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(self.out(first)));
+            return Poll::Ready(Some(self.out(first, clock::now())));
         }
         loop {
             let (Some(upstream), Some(tap)) = (&mut self.upstream, &mut self.tap) else {
@@ -182,13 +182,14 @@ impl Tail {
                     self.heard = clock::now();
                     let out = tap.push(chunk);
                     if !out.is_empty() {
-                        return Poll::Ready(Some(self.out(out)));
+                        let now = self.heard;
+                        return Poll::Ready(Some(self.out(out, now)));
                     }
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(self.close(Some(Failure::cut(error.to_string())))),
                 Poll::Ready(None) => return Poll::Ready(self.close(None)),
                 Poll::Pending => match ready!(self.poll_timer(cx)) {
-                    Alarm::Heartbeat => return Poll::Ready(Some(self.out(HEARTBEAT))),
+                    Alarm::Heartbeat => return Poll::Ready(Some(self.out(HEARTBEAT, clock::now()))),
                     Alarm::End(failure) => return Poll::Ready(self.close(failure)),
                 },
             }
@@ -243,11 +244,11 @@ impl Tail {
             self.settle();
             return None;
         }
-        Some(self.out(last))
+        Some(self.out(last, clock::now()))
     }
 
-    fn out(&mut self, bytes: Bytes) -> Bytes {
-        self.spoke = clock::now();
+    fn out(&mut self, bytes: Bytes, now: Instant) -> Bytes {
+        self.spoke = now;
         if let Some(record) = &mut self.record {
             record.first_byte.get_or_insert(self.spoke);
             if self.log_bodies {

@@ -22,9 +22,15 @@ pub struct Metrics {
 
 #[derive(Debug, Default)]
 struct Counts {
-    requests: BTreeMap<(String, &'static str, u16, &'static str), u64>,
-    tokens: BTreeMap<(String, &'static str, &'static str), u64>,
-    times: BTreeMap<String, [Histogram; 3]>,
+    groups: BTreeMap<String, Group>,
+}
+
+/// The counts of one model group. What belongs to none stands under the empty name.
+#[derive(Debug, Default)]
+struct Group {
+    requests: BTreeMap<(&'static str, u16, &'static str), u64>,
+    tokens: BTreeMap<(&'static str, &'static str), u64>,
+    times: [Histogram; 3],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,11 +53,16 @@ impl Histogram {
 impl Metrics {
     /// Counts a request that is over; `times` are first byte, total and overhead in seconds.
     pub(super) fn count(&self, record: &Record, times: [f64; 3]) {
-        let group = record.model_group.clone().unwrap_or_default();
+        let name = record.model_group.as_deref().unwrap_or_default();
         let upstream = record.upstream.unwrap_or_default();
         let class = record.error_class.unwrap_or_default();
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.requests.entry((group.clone(), upstream, record.status, class)).or_default() += 1;
+        // Only the first request of a group makes its name's copy.
+        if !counts.groups.contains_key(name) {
+            counts.groups.insert(name.to_owned(), Group::default());
+        }
+        let Some(group) = counts.groups.get_mut(name) else { return };
+        *group.requests.entry((upstream, record.status, class)).or_default() += 1;
         let usage = record.usage;
         for (kind, tokens) in [
             ("input", usage.input),
@@ -61,11 +72,10 @@ impl Metrics {
             ("reasoning", usage.reasoning),
         ] {
             if let Some(tokens) = tokens {
-                *counts.tokens.entry((group.clone(), upstream, kind)).or_default() += tokens;
+                *group.tokens.entry((upstream, kind)).or_default() += tokens;
             }
         }
-        let histograms = counts.times.entry(group).or_default();
-        for ((histogram, value), bounds) in histograms.iter_mut().zip(times).zip([&LATENCY, &LATENCY, &OVERHEAD]) {
+        for ((histogram, value), bounds) in group.times.iter_mut().zip(times).zip([&LATENCY, &LATENCY, &OVERHEAD]) {
             histogram.observe(value, bounds);
         }
     }
@@ -91,21 +101,25 @@ impl Metrics {
             );
         }
         head(&mut out, "requests_total", "counter", "Requests by outcome.");
-        for ((group, upstream, status, class), count) in &counts.requests {
-            let _ = writeln!(
-                out,
-                "feathergate_requests_total{{model_group=\"{}\",upstream=\"{upstream}\",status=\"{status}\",\
-                 error_class=\"{class}\"}} {count}",
-                label(group)
-            );
+        for (group, counts) in &counts.groups {
+            let group = label(group);
+            for ((upstream, status, class), count) in &counts.requests {
+                let _ = writeln!(
+                    out,
+                    "feathergate_requests_total{{model_group=\"{group}\",upstream=\"{upstream}\",status=\"{status}\",\
+                     error_class=\"{class}\"}} {count}"
+                );
+            }
         }
         head(&mut out, "tokens_total", "counter", "Tokens by kind; output includes reasoning.");
-        for ((group, upstream, kind), count) in &counts.tokens {
+        for (group, counts) in &counts.groups {
             let group = label(group);
-            let _ = writeln!(
-                out,
-                "feathergate_tokens_total{{model_group=\"{group}\",upstream=\"{upstream}\",kind=\"{kind}\"}} {count}"
-            );
+            for ((upstream, kind), count) in &counts.tokens {
+                let _ = writeln!(
+                    out,
+                    "feathergate_tokens_total{{model_group=\"{group}\",upstream=\"{upstream}\",kind=\"{kind}\"}} {count}"
+                );
+            }
         }
         for (place, name, help, bounds) in [
             (0, "time_to_first_byte_seconds", "From the request to the answer's first byte.", &LATENCY),
@@ -113,8 +127,8 @@ impl Metrics {
             (2, "overhead_seconds", "Time to the first byte without waiting for client or upstream.", &OVERHEAD),
         ] {
             head(&mut out, name, "histogram", help);
-            for (group, histograms) in &counts.times {
-                if let Some(histogram) = histograms.get(place) {
+            for (group, counts) in &counts.groups {
+                if let Some(histogram) = counts.times.get(place) {
                     series(&mut out, name, &label(group), histogram, bounds);
                 }
             }

@@ -41,6 +41,8 @@ pub struct Tap {
     answer_as: Option<String>,
     hide_usage: bool,
     framer: Framer,
+    /// Kept for its memory: one allocation for a stream, not one for a chunk.
+    ends: Vec<usize>,
     held: BytesMut,
     committed: bool,
     finished: bool,
@@ -69,6 +71,7 @@ impl Tap {
             answer_as,
             hide_usage,
             framer: Framer::default(),
+            ends: Vec::new(),
             held: BytesMut::new(),
             committed: false,
             finished: false,
@@ -80,24 +83,26 @@ impl Tap {
 
     /// Takes the upstream's next bytes and gives what may go to the client now.
     pub fn push(&mut self, chunk: Bytes) -> Bytes {
-        let frames = self.framer.push(chunk);
+        let mut ends = std::mem::take(&mut self.ends);
+        let frames = self.framer.push(chunk, &mut ends);
         if self.framer.pending() > LARGEST_EVENT && self.failure.is_none() {
             self.failure = Some(Failure::cut("the upstream sent an event that does not end"));
         }
         let mut edited: Option<BytesMut> = None;
         let mut start = 0;
-        for end in frames.ends {
-            let bytes = frames.bytes.slice(start..end);
+        for end in ends.iter().copied() {
+            let bytes = frames.slice(start..end);
             let (out, changed) = self.event(bytes);
             if changed && edited.is_none() {
-                edited = Some(BytesMut::from(frames.bytes.get(..start).unwrap_or_default()));
+                edited = Some(BytesMut::from(frames.get(..start).unwrap_or_default()));
             }
             if let Some(edited) = &mut edited {
                 edited.extend_from_slice(&out);
             }
             start = end;
         }
-        self.release(edited.map_or(frames.bytes, BytesMut::freeze))
+        self.ends = ends;
+        self.release(edited.map_or(frames, BytesMut::freeze))
     }
 
     /// Whether content was seen: from here on the status cannot change.

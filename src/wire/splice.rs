@@ -25,7 +25,7 @@ pub fn splice(body: &Bytes, mut edits: Vec<Edit>) -> Bytes {
     if edits.is_empty() {
         return body.clone();
     }
-    edits.sort_by_key(|edit| edit.span.start);
+    edits.sort_unstable_by_key(|edit| edit.span.start);
     let added: usize = edits.iter().map(|edit| edit.with.len()).sum();
     let mut out = Vec::with_capacity(body.len() + added);
     let mut done = 0;

@@ -17,32 +17,25 @@ pub struct Framer {
     line: usize,
 }
 
-/// The complete events of one push.
-#[derive(Debug)]
-pub struct Frames {
-    /// Their bytes, one after the other, exactly as they came.
-    pub bytes: Bytes,
-    /// Where each ends within `bytes`.
-    pub ends: Vec<usize>,
-}
-
 impl Framer {
-    /// Takes the next bytes and gives the events that are complete now. Without a kept rest nothing is copied.
-    pub fn push(&mut self, chunk: Bytes) -> Frames {
+    /// Takes the next bytes and gives the events that are complete now, one after the other, exactly as they came; `ends` is
+    /// where each ends within them. Without a kept rest nothing is copied.
+    pub fn push(&mut self, chunk: Bytes, ends: &mut Vec<usize>) -> Bytes {
         let whole = if self.carry.is_empty() {
             chunk
         } else {
             self.carry.extend_from_slice(&chunk);
             self.carry.split().freeze()
         };
-        let ends = self.scan(&whole);
+        ends.clear();
+        self.scan(&whole, ends);
         let complete = ends.last().copied().unwrap_or(0);
         if complete < whole.len() {
             self.carry.extend_from_slice(whole.get(complete..).unwrap_or_default());
         }
         self.position -= complete;
         self.line -= complete;
-        Frames { bytes: whole.slice(..complete), ends }
+        whole.slice(..complete)
     }
 
     /// How many bytes wait for the end of their event.
@@ -58,8 +51,7 @@ impl Framer {
         self.carry.split().freeze()
     }
 
-    fn scan(&mut self, bytes: &[u8]) -> Vec<usize> {
-        let mut ends = Vec::new();
+    fn scan(&mut self, bytes: &[u8], ends: &mut Vec<usize>) {
         while let Some(found) = bytes.get(self.position..).and_then(|rest| memchr2(b'\n', b'\r', rest)) {
             let at = self.position + found;
             let next = match (bytes.get(at), bytes.get(at + 1)) {
@@ -67,7 +59,7 @@ impl Framer {
                 // A CR at the very end may be half of a CRLF: the next bytes tell.
                 (Some(b'\r'), None) => {
                     self.position = at;
-                    return ends;
+                    return;
                 }
                 _ => at + 1,
             };
@@ -78,7 +70,6 @@ impl Framer {
             self.position = next;
         }
         self.position = bytes.len();
-        ends
     }
 }
 
@@ -149,13 +140,14 @@ mod tests {
         let mut framer = Framer::default();
         let mut frames = Vec::new();
         for chunk in chunks {
-            let got = framer.push(Bytes::copy_from_slice(chunk));
+            let mut ends = Vec::new();
+            let bytes = framer.push(Bytes::copy_from_slice(chunk), &mut ends);
             let mut start = 0;
-            for end in got.ends {
-                frames.push(got.bytes[start..end].to_vec());
+            for end in ends {
+                frames.push(bytes[start..end].to_vec());
                 start = end;
             }
-            assert_eq!(start, got.bytes.len());
+            assert_eq!(start, bytes.len());
         }
         (frames, framer.rest().to_vec())
     }
@@ -217,7 +209,8 @@ mod tests {
     fn a_whole_chunk_is_not_copied() {
         let chunk = Bytes::from(b"data: a\n\ndata: b\n\n".to_vec());
         let at = chunk.as_ptr();
-        let frames = Framer::default().push(chunk);
-        assert_eq!((frames.bytes.as_ptr(), frames.ends), (at, vec![9, 18]));
+        let mut ends = Vec::new();
+        let bytes = Framer::default().push(chunk, &mut ends);
+        assert_eq!((bytes.as_ptr(), ends), (at, vec![9, 18]));
     }
 }
