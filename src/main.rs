@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use feathergate::config::check;
 use feathergate::config::raw::Document;
-use feathergate::config::resolve::{self, Loaded};
-use feathergate::front::server::{self, Reload};
+use feathergate::config::resolve::{self, Resolved};
+use feathergate::config::settings::Settings;
+use feathergate::front::server::{self, Reload, Stamps};
 use feathergate::gateway::secrets::SecretSource;
 use feathergate::gateway::{Exposure, Gateway};
 use feathergate::observe;
@@ -107,6 +108,10 @@ fn parse() -> Result<Command, String> {
             Long("strict") => strict = true,
             Value(word) if word == "check" && !checking => checking = true,
             Value(file) if checking && config.is_none() => config = Some(PathBuf::from(file)),
+            Value(file) if Path::new(&file).exists() => {
+                let file = file.to_string_lossy();
+                return Err(format!("`{file}` is no command; did you mean `--config {file}` or `check {file}`?"));
+            }
             other => return Err(other.unexpected().to_string()),
         }
     }
@@ -152,20 +157,21 @@ fn serve(config: Option<PathBuf>, bind: Option<String>) -> Result<ExitCode, Stri
     let bind = bind.or_else(|| env("FEATHERGATE_BIND")).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let address = address(&bind)?;
     observe::init(env("RUST_LOG").as_deref());
-    let loaded = load(&path)?;
+    let mut files = Vec::new();
+    let settings = load(&path, &mut files)?;
+    let seen = server::stamps(&files);
     let exposure = server::exposure(address);
-    if exposure == Exposure::Public && loaded.settings.master_key.is_none() && !loaded.settings.allow_unauthenticated {
-        return Err(unguarded(&bind));
+    if exposure == Exposure::Public && unguarded(&settings) {
+        return Err(needs_key(&bind));
     }
     runtime(parallelism())?.block_on(async {
         let listener = tokio::net::TcpListener::bind(address)
             .await
             .map_err(|error| format!("cannot listen on {address}: {error}; `--bind` takes another address"))?;
         let local = listener.local_addr().map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        let files = loaded.files;
-        let gateway = gateway(loaded.settings, false)?;
+        let gateway = gateway(settings, false)?;
         let _ = writeln!(std::io::stderr(), "feathergate {} listening on http://{local}", env!("CARGO_PKG_VERSION"));
-        let reload = FileReload { path, files, exposure };
+        let reload = FileReload { path, files, seen, exposure };
         server::serve(gateway, listener, exposure, reload).await.map_err(|error| format!("the server failed: {error}"))
     })?;
     Ok(ExitCode::SUCCESS)
@@ -179,7 +185,12 @@ fn address(bind: &str) -> Result<SocketAddr, String> {
     whole.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
 }
 
-fn unguarded(bind: &str) -> String {
+/// Whether anybody who reaches it is served.
+fn unguarded(settings: &Settings) -> bool {
+    settings.master_key.is_none() && !settings.allow_unauthenticated
+}
+
+fn needs_key(bind: &str) -> String {
     format!(
         "others could reach `{bind}`, and the configuration has no master key, so anybody could spend your upstream keys. Set \
          `general_settings.master_key`, or bind to 127.0.0.1, or, if that is what you want, set \
@@ -187,13 +198,15 @@ fn unguarded(bind: &str) -> String {
     )
 }
 
-/// Loads a configuration and says its warnings in the log.
-fn load(path: &Path) -> Result<Loaded, String> {
-    let loaded = resolve::load(path, &env).map_err(|problems| problems.to_string())?;
-    for warning in &loaded.warnings {
+/// Loads a configuration and says its warnings in the log. `files` are those that it was read from, also where that failed.
+fn load(path: &Path, files: &mut Vec<PathBuf>) -> Result<Settings, String> {
+    let resolved;
+    (*files, resolved) = resolve::load(path, &env);
+    let Resolved { settings, warnings } = resolved.map_err(|problems| problems.to_string())?;
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    Ok(loaded)
+    Ok(settings)
 }
 
 fn parallelism() -> usize {
@@ -212,7 +225,7 @@ fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, String> {
     builder.enable_all().build().map_err(|error| format!("cannot start the runtime: {error}"))
 }
 
-fn gateway(settings: feathergate::config::settings::Settings, lambda: bool) -> Result<Arc<Gateway>, String> {
+fn gateway(settings: Settings, lambda: bool) -> Result<Arc<Gateway>, String> {
     let client = http_client()?;
     let source = secret_source(&client);
     Ok(Gateway::new(settings, Arc::new(HttpUpstream::new(client)), source, lambda))
@@ -239,26 +252,29 @@ fn secret_source(_: &reqwest::Client) -> Option<Arc<dyn SecretSource>> {
 struct FileReload {
     path: PathBuf,
     files: Vec<PathBuf>,
+    seen: Stamps,
     exposure: Exposure,
 }
 
 impl Reload for FileReload {
-    fn files(&self) -> &[PathBuf] {
-        &self.files
+    fn changed(&mut self) -> bool {
+        server::stamps(&self.files) != self.seen
     }
 
     fn reload(&mut self, gateway: &Gateway) {
-        match load(&self.path) {
-            Ok(loaded)
-                if self.exposure == Exposure::Public
-                    && loaded.settings.master_key.is_none()
-                    && !loaded.settings.allow_unauthenticated =>
-            {
+        // Before reading: what is written meanwhile is a change.
+        self.seen = server::stamps(&self.files);
+        let before = self.files.clone();
+        let loaded = load(&self.path, &mut self.files);
+        if self.files != before {
+            self.seen = server::stamps(&self.files);
+        }
+        match loaded {
+            Ok(settings) if self.exposure == Exposure::Public && unguarded(&settings) => {
                 tracing::error!("the new configuration is refused, the last one stays: it has no master key");
             }
-            Ok(loaded) => {
-                self.files = loaded.files;
-                gateway.reload(loaded.settings);
+            Ok(settings) => {
+                gateway.reload(settings);
                 tracing::info!("the configuration was read again");
             }
             Err(problems) => tracing::error!("the new configuration is refused, the last one stays: {problems}"),
@@ -276,10 +292,10 @@ fn lambda() -> Result<ExitCode, String> {
         Some("buffered") => Mode::Buffered,
         Some(_) => return Err("FEATHERGATE_RESPONSE must be `streamed` or `buffered`".to_owned()),
     };
-    let loaded = load(&config_path(None)?)?;
+    let settings = load(&config_path(None)?, &mut Vec::new())?;
     let parallel = env("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|value| value.parse::<usize>().ok()).unwrap_or(1);
     runtime(if parallel > 1 { parallelism() } else { 1 })?.block_on(async {
-        let gateway = gateway(loaded.settings, true)?;
+        let gateway = gateway(settings, true)?;
         lambda::run(gateway, mode).await.map_err(|error| format!("the Lambda runtime failed: {error}"))
     })?;
     Ok(ExitCode::SUCCESS)

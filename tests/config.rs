@@ -15,7 +15,7 @@ use std::time::Duration;
 use feathergate::config::check::{self, Verdict};
 use feathergate::config::known::Status;
 use feathergate::config::raw::Document;
-use feathergate::config::resolve::{Loaded, Problems, Resolved, load, resolve, weak_key};
+use feathergate::config::resolve::{Problems, Resolved, load, resolve, weak_key};
 use feathergate::config::secret::Text;
 use feathergate::config::settings::{Deployment, ExtraHeader, ResponseModel, Settings};
 use feathergate::wire::Wire;
@@ -331,7 +331,7 @@ fn files_that_cannot_be_read() {
         (&binary, "is not UTF-8 text"),
         (&missing, "does not exist"),
     ] {
-        let errors = load(path, &env).err().map(|problems| problems.to_string()).unwrap_or_default();
+        let errors = load(path, &env).1.err().map(|problems| problems.to_string()).unwrap_or_default();
         assert!(errors.ends_with(want) && errors.lines().count() == 1, "{errors}");
     }
     std::fs::remove_file(&binary).unwrap();
@@ -380,8 +380,8 @@ x.yaml:12  error        general_settings.master_key                this master k
 #[test]
 fn the_examples_load() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    let Loaded { settings: demo, warnings, files } =
-        load(&directory.join("demo.yaml"), &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    let (files, demo) = load(&directory.join("demo.yaml"), &|_| None);
+    let Resolved { settings: demo, warnings } = demo.unwrap_or_else(|problems| panic!("{problems}"));
     assert!(demo.groups.len() == 7 && demo.master_key.is_none() && warnings.len() == 2 && files.len() == 1);
     assert!(first(&demo).mock.as_deref().is_some_and(|text| text.starts_with("Hello from FeatherGate!")));
 

@@ -502,6 +502,96 @@ async fn a_stale_value_serves_while_parameter_store_does_not_answer() {
     assert_eq!(rig.ask(chat("chat", false)).await.status, 200, "other models go on");
 }
 
+/// Answers once, then never again.
+struct Silent(Mutex<usize>);
+
+impl SecretSource for Silent {
+    fn fetch<'a>(
+        &'a self,
+        names: &'a [ParameterName],
+    ) -> BoxFuture<'a, Vec<(ParameterName, Result<Secret, SourceError>)>> {
+        let mut calls = self.0.lock().unwrap();
+        *calls += 1;
+        if *calls > 1 {
+            return std::future::pending().boxed();
+        }
+        async move { names.iter().map(|name| (name.clone(), Ok(Secret::new("sk-planted-a")))).collect() }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_parameter_store_costs_little_where_there_is_a_value() {
+    let ok = || json_answer(200, r#"{"choices":[]}"#);
+    let rig = rig_with("", vec![ok(), ok(), ok()], Some(Arc::new(Silent(Mutex::new(0)))));
+    assert_eq!(rig.ask(chat("stored", false)).await.status, 200);
+    tokio::time::advance(Duration::from_mins(13)).await;
+    let started = clock::now();
+    let (first, second) = tokio::join!(rig.ask(chat("stored", false)), async {
+        tokio::task::yield_now().await;
+        let got = rig.ask(chat("stored", false)).await;
+        assert!(started.elapsed() < Duration::from_millis(10), "whoever comes second does not wait");
+        got
+    });
+    assert_eq!([first.status, second.status], [200; 2]);
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_parameter_is_not_used_any_more() {
+    let values = VecDeque::from([Ok("sk-planted-a"), Err(SourceError::Missing)]);
+    let source = Arc::new(Parameters(Mutex::new(values), Mutex::default()));
+    let rig = rig_with("", vec![json_answer(200, r#"{"choices":[]}"#)], Some(source));
+    assert_eq!(rig.ask(chat("stored", false)).await.status, 200);
+    tokio::time::advance(Duration::from_mins(13)).await;
+    let got = rig.ask(chat("stored", false)).await;
+    assert_eq!(got.status, 503);
+    assert!(got.message().contains("does not exist"), "{}", got.message());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deployments_own_timeouts_rule_streams_as_well() {
+    // `stored` has `timeout: 5`.
+    let source = || -> Option<Arc<dyn SecretSource>> {
+        Some(Arc::new(Parameters(Mutex::new(VecDeque::from([Ok("sk-planted-a")])), Mutex::default())))
+    };
+    let busy: Vec<Piece> = (0..100).flat_map(|_| [Data(TEXT), Wait(1000)]).collect();
+    let rig = rig_with("", vec![sse(busy)], source());
+    let got = rig.ask(chat("stored", true)).await;
+    let texts = got.text.matches("hi").count();
+    assert!(got.text.contains("took longer than this gateway allows") && (4..=6).contains(&texts), "{}", got.text);
+    let rig = rig_with(
+        "\nlitellm_settings: {request_timeout: 1}\n",
+        vec![sse(vec![Wait(3000), Data(TEXT), Data(DONE)])],
+        source(),
+    );
+    assert_eq!(
+        rig.ask(chat("stored", true)).await.status,
+        200,
+        "the deployment's own time goes before the general one"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn web_pages_and_pages_of_other_origins() {
+    let rig = rig("", vec![Step::Answer(200, "text/html", vec![Data("<h1>login</h1>")])]);
+    let got = rig.ask(chat("chat", false)).await;
+    assert_eq!(got.status, 502);
+    assert!(got.message().contains("`api_base`"));
+    let mut request = chat("demo", false);
+    request.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
+    let got = rig.ask(request).await;
+    assert_eq!(got.status, 403, "without a key a web page from elsewhere is not served");
+    assert!(got.message().contains("cors_origins"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_before_content_is_in_the_counts() {
+    let rig = rig("", vec![Step::Hang]);
+    let asked = tokio::time::timeout(Duration::from_secs(1), rig.ask(chat("chat", true))).await;
+    assert!(asked.is_err());
+    assert!(rig.metrics().contains(r#"status="499",error_class="client_gone"} 1"#), "{}", rig.metrics());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_cancels_the_upstream_and_is_in_the_counts() {
     let rig = rig("", vec![sse(vec![Data(TEXT), Wait(5_000), Data(STOP)])]);
@@ -521,6 +611,15 @@ async fn bodies_over_the_limit_and_broken_ones() {
     let got = rig.ask(post("/v1/chat/completions", &"x".repeat(1049))).await;
     assert_eq!(got.status, 413);
     assert!(got.message().contains("1048 bytes"), "{}", got.message());
+    let body = format!(r#"{{"model":"demo","messages":[],"x":"{}"}}"#, "y".repeat(1048 - 37));
+    assert_eq!(body.len(), 1048);
+    let pieces = body
+        .as_bytes()
+        .chunks(100)
+        .map(|piece| Ok::<_, Infallible>(http_body::Frame::data(Bytes::copy_from_slice(piece))));
+    let pieces = http_body_util::StreamBody::new(futures::stream::iter(pieces.collect::<Vec<_>>()));
+    let request = Request::post("/v1/chat/completions").body(pieces).unwrap();
+    assert_eq!(read(rig.gateway.handle(request, call()).await).await.status, 200, "just within, in pieces");
     let got = rig.ask(post("/v1/messages", &"x".repeat(1049))).await;
     assert_eq!((got.status, &got.json()["error"]["type"]), (413, &json!("request_too_large")));
     let got = rig.ask(post("/v1/chat/completions", r#"{"model":"chat","model":"demo","messages":[]}"#)).await;

@@ -335,6 +335,9 @@ fn the_alias_is_spliced_into_streams_and_whole_answers() {
             assert_eq!(String::from_utf8(out).unwrap(), stream.replace("\"model\":\"up\"", r#""model":"my \"own\"""#));
         }
     }
+    let odd = "id: 7\r\nevent: chunk\r\n: note\r\ndata:{\"model\":\"up\",\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\r\nretry: 5\r\n\r\n";
+    let mut splicing = tap(Wire::OpenAiChat, Some("mine"), false);
+    assert_eq!(splicing.push(Bytes::from(odd)), odd.replace("\"up\"", "\"mine\""), "nothing but the name changes");
     let body = Bytes::from_static(br#"{"model":"m","messages":[]}"#);
     let envelope = wire::peek(Wire::OpenAiChat, &body).unwrap();
     let to = Target { answer_as: Some("m"), ..target(Wire::OpenAiChat, "up") };

@@ -12,6 +12,7 @@ mod deployment;
 mod models;
 mod reader;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,24 +36,18 @@ pub struct Resolved {
     pub warnings: Vec<Problem>,
 }
 
-/// What a file and those it includes mean.
-pub struct Loaded {
-    /// The settings.
-    pub settings: Settings,
-    /// What works but deserves a look.
-    pub warnings: Vec<Problem>,
-    /// The files that were read, the main one first: those to watch.
-    pub files: Vec<PathBuf>,
-}
-
-/// Reads `path` with what it includes, and resolves it.
+/// Reads `path` with what it includes, and resolves it. The first part is the files that were read, or tried, the main one
+/// first: those to watch, above all when something is wrong with one of them.
 ///
 /// # Errors
 /// Everything that keeps the configuration from being used.
-pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
-    let document = Document::load(path, &|path| std::fs::read_to_string(path))?;
-    let Resolved { settings, warnings } = resolve(&document, env)?;
-    Ok(Loaded { settings, warnings, files: document.files().map(Path::to_owned).collect() })
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> (Vec<PathBuf>, Result<Resolved, Problems>) {
+    let files = RefCell::new(Vec::new());
+    let document = Document::load(path, &|path| {
+        files.borrow_mut().push(path.to_owned());
+        std::fs::read_to_string(path)
+    });
+    (files.into_inner(), document.and_then(|document| resolve(&document, env)))
 }
 
 /// Finds out what `document` means in the environment `env`.

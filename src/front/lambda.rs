@@ -4,8 +4,6 @@
 //! data. What is left to do after the last byte runs in `AfterAnswer`, before the next event is asked for: Lambda may freeze
 //! the process from then on.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,18 +13,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt as _, Full};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use lambda_http::request::LambdaRequest;
 use lambda_http::request::RequestContext;
 use lambda_http::{RequestExt as _, service_fn};
 use lambda_runtime::{LambdaEvent, LambdaInvocation, Runtime};
-use serde::Serialize;
 use tower::{Layer, Service};
 
 use crate::gateway::{After, Body, Call, Exposure, Gateway};
 use crate::observe::clock;
+use crate::wire::{self, ApiError, Wire};
 
 /// What is kept of the time for a proper ending: an error event that still reaches the client.
 const MARGIN: Duration = Duration::from_millis(1500);
+
+/// Lambda's limit of a buffered answer is 6 MB with its JSON around it; quotes within are escaped, which is left room for.
+const LARGEST: usize = 5 << 20;
 
 tokio::task_local! {
     /// The work of the invocation that is being handled.
@@ -63,7 +65,8 @@ pub async fn run(gateway: Arc<Gateway>, mode: Mode) -> Result<(), lambda_runtime
                 let gateway = Arc::clone(&gateway);
                 async move {
                     let request = lambda_http::Request::from(event.payload).with_lambda_context(event.context);
-                    Ok::<_, Infallible>(whole(handle(&gateway, request).await).await)
+                    let after = AFTER.try_with(After::clone).ok();
+                    Ok::<_, Infallible>(whole(handle(&gateway, request).await, after).await)
                 }
             });
             Runtime::new(service).layer(after).run_concurrent().await
@@ -71,33 +74,33 @@ pub async fn run(gateway: Arc<Gateway>, mode: Mode) -> Result<(), lambda_runtime
     }
 }
 
-/// An answer in one piece (AWS, "Lambda function URLs: response payload format 2.0", 2026-11).
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Whole {
-    status_code: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
-    is_base64_encoded: bool,
-}
-
-/// Gathers an answer. All that goes out is UTF-8: what we make is, and what an upstream sends as JSON or events must be.
-async fn whole(response: Response<Body>) -> Whole {
-    let (head, body) = response.into_parts();
+/// Gathers an answer, or refuses one that Lambda would not take.
+async fn whole(response: Response<Body>, after: Option<After>) -> ApiGatewayV2httpResponse {
+    let (mut head, body) = response.into_parts();
     let Ok(body) = body.collect().await;
-    let mut headers = BTreeMap::<String, String>::new();
-    for (name, value) in &head.headers {
-        let Ok(value) = value.to_str() else { continue };
-        match headers.entry(name.as_str().to_owned()) {
-            Entry::Vacant(place) => drop(place.insert(value.to_owned())),
-            Entry::Occupied(mut place) => {
-                place.get_mut().push_str(", ");
-                place.get_mut().push_str(value);
-            }
+    let mut body = body.to_bytes();
+    if body.len() > LARGEST {
+        let message = format!("the answer has {} bytes, and a function that buffers can send {LARGEST}", body.len());
+        tracing::error!("{message}");
+        if let Some(after) = after {
+            after.failed(502, "too_large", &message);
         }
+        let error = ApiError { status: 502, message: &message, param: None, code: None, request_id: None };
+        body = Bytes::from(wire::encode_error(Wire::OpenAiChat, &error));
+        head.status = http::StatusCode::BAD_GATEWAY;
+        head.headers.insert("content-type", http::HeaderValue::from_static("application/json"));
     }
-    let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    Whole { status_code: head.status.as_u16(), headers, body, is_base64_encoded: false }
+    let mut whole = ApiGatewayV2httpResponse::default();
+    whole.status_code = i64::from(head.status.as_u16());
+    whole.headers = head.headers;
+    whole.body = Some(match String::from_utf8(body.into()) {
+        Ok(text) => lambda_http::Body::Text(text),
+        Err(bytes) => {
+            whole.is_base64_encoded = true;
+            lambda_http::Body::Binary(bytes.into_bytes())
+        }
+    });
+    whole
 }
 
 async fn handle(gateway: &Arc<Gateway>, request: lambda_http::Request) -> Response<Body> {

@@ -18,8 +18,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::gateway::{Call, Exposure, Gateway};
 
-/// How long a client may take to send its request's head.
+/// How long a client may take to send the first head of a connection.
 const HEAD_TIME: Duration = Duration::from_secs(15);
+/// How long a connection may wait for its next request: longer than the minute that proxies keep theirs.
+const IDLE_TIME: Duration = Duration::from_secs(75);
+/// How long a client may leave unread what was sent to it.
+const UNREAD_TIME: Duration = Duration::from_mins(1);
 /// The largest head.
 const HEAD_SIZE: u32 = 64 * 1024;
 /// Requests that one HTTP/2 connection may have open.
@@ -31,8 +35,8 @@ const DRAIN: Duration = Duration::from_mins(10);
 
 /// Reads the configuration anew.
 pub trait Reload: Send + 'static {
-    /// The files that it was read from.
-    fn files(&self) -> &[PathBuf];
+    /// Whether a file of it is not what it was when it was read.
+    fn changed(&mut self) -> bool;
 
     /// Puts a new configuration into use, or says in the log why the last one stays.
     fn reload(&mut self, gateway: &Gateway);
@@ -53,7 +57,6 @@ pub async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     let mut watch = interval(WATCH);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen = stamps(reload.files());
     // Each connection holds a receiver: it hears of the end, and is known to be open.
     let (closing, open) = watch::channel(false);
     loop {
@@ -62,6 +65,7 @@ pub async fn serve(
                 Ok((socket, _)) => {
                     // A stream's small frames must not wait for each other.
                     let _ = socket.set_nodelay(true);
+                    unread(&socket);
                     connection(&gateway, exposure, open.clone(), socket);
                 }
                 Err(error) => {
@@ -70,17 +74,10 @@ pub async fn serve(
                     sleep(Duration::from_millis(50)).await;
                 }
             },
-            _ = hangup.recv() => {
+            _ = hangup.recv() => reload.reload(&gateway),
+            _ = watch.tick() => if reload.changed() {
                 reload.reload(&gateway);
-                seen = stamps(reload.files());
-            }
-            _ = watch.tick() => {
-                let now = stamps(reload.files());
-                if now != seen {
-                    reload.reload(&gateway);
-                    seen = stamps(reload.files());
-                }
-            }
+            },
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -101,22 +98,37 @@ pub async fn serve(
 /// How HTTP/2 begins without TLS (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Whether a connection speaks HTTP/2: looks at its first bytes and takes none. `None` if they do not come.
+/// The kernel drops a connection whose client reads nothing for a while: the body behind it is not asked for more meanwhile,
+/// so no limit of ours would end it.
+fn unread(socket: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(UNREAD_TIME));
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket, UNREAD_TIME);
+}
+
+/// Whether a connection speaks HTTP/2, known once its first head, or a good part of it, is there: looks at the bytes and takes
+/// none. `None` if they do not come.
 ///
-/// hyper-util's `auto` builder does the same, for 0.14 MB more: it compiles both protocols a second time.
+/// hyper-util's `auto` builder does nearly the same, for 0.14 MB more: it compiles both protocols a second time.
 async fn speaks_http2(socket: &TcpStream) -> Option<bool> {
     let decide = async {
-        let mut seen = [0; PREFACE.len()];
-        let mut before = 0;
+        let mut seen = [0; 2048];
+        let (mut before, mut pause) = (0, Duration::from_millis(2));
         loop {
             let count = socket.peek(&mut seen).await.ok().filter(|count| *count > 0)?;
             let begun = seen.get(..count)?;
-            if begun == PREFACE || !PREFACE.starts_with(begun) {
-                return Some(begun == PREFACE);
+            if begun.starts_with(PREFACE) {
+                return Some(true);
+            }
+            let whole = count == seen.len() || memchr::memmem::find(begun, b"\r\n\r\n").is_some();
+            if whole && !PREFACE.starts_with(begun) {
+                return Some(false);
             }
             if count == before {
-                // Half a preface: `peek` returns at once as long as there is something.
-                sleep(Duration::from_millis(5)).await;
+                // `peek` returns at once as long as there is something.
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(250));
             }
             before = count;
         }
@@ -150,7 +162,7 @@ fn connection(gateway: &Arc<Gateway>, exposure: Exposure, mut open: watch::Recei
             finish(server.serve_connection(io, service), open, http2::Connection::graceful_shutdown).await
         } else {
             let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_SIZE as usize);
+            server.timer(TokioTimer::new()).header_read_timeout(IDLE_TIME).max_buf_size(HEAD_SIZE as usize);
             finish(server.serve_connection(io, service), open, http1::Connection::graceful_shutdown).await
         };
         if let Err(error) = ended {
@@ -178,8 +190,12 @@ pub fn exposure(address: SocketAddr) -> Exposure {
     if address.ip().to_canonical().is_loopback() { Exposure::Loopback } else { Exposure::Public }
 }
 
-/// What tells that a file was changed. A file that is gone for a moment, as editors have it, is a change as well.
-fn stamps(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
+/// What tells that files were changed. One that is gone for a moment, as editors have it, is changed as well.
+pub type Stamps = Vec<Option<(SystemTime, u64)>>;
+
+/// The stamps of `files` now.
+#[must_use]
+pub fn stamps(files: &[PathBuf]) -> Stamps {
     let stamp = |file: &PathBuf| {
         let data = std::fs::metadata(file).ok()?;
         Some((data.modified().ok()?, data.len()))

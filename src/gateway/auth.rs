@@ -1,12 +1,16 @@
 //! Who may call. Decided before a body is read.
 
-use http::header::AUTHORIZATION;
+use std::net::IpAddr;
+
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::time::timeout_at;
 
 use super::refusal::Refusal;
 use super::{Call, Exposure, Gateway, State};
 use crate::config::resolve::weak_key;
 use crate::config::secret::{Secret, Text, describe};
+use crate::observe::clock::{self, Instant};
 
 /// The headers that clients put their key into, in the order of trust: `OpenAI`, Anthropic, Azure, Gemini, litellm.
 const KEY_HEADERS: [HeaderName; 4] = [
@@ -20,10 +24,17 @@ const KEY_HEADERS: [HeaderName; 4] = [
 pub(super) async fn check(gateway: &Gateway, state: &State, headers: &HeaderMap, call: &Call) -> Result<(), Refusal> {
     let settings = &state.settings;
     let Some(master) = &settings.master_key else {
-        let open = settings.allow_unauthenticated || call.signed || call.exposure == Exposure::Loopback;
-        return if open { Ok(()) } else { Err(unguarded()) };
+        return if settings.allow_unauthenticated || call.signed {
+            Ok(())
+        } else if call.exposure == Exposure::Loopback {
+            local(headers, &settings.cors_origins)
+        } else {
+            Err(unguarded())
+        };
     };
-    let master = master_key(gateway, state, master).await?;
+    let deadline = clock::now() + settings.timeout;
+    let deadline = call.deadline.map_or(deadline, |hard| deadline.min(hard));
+    let master = master_key(gateway, state, master, deadline).await?;
     match presented(headers, settings.key_header.as_ref()) {
         Some(key) if master.equals(key) => Ok(()),
         Some(_) => Err(denied("the API key is not valid here")),
@@ -31,25 +42,46 @@ pub(super) async fn check(gateway: &Gateway, state: &State, headers: &HeaderMap,
     }
 }
 
-async fn master_key(gateway: &Gateway, state: &State, master: &Text) -> Result<Secret, Refusal> {
-    let key = match master {
+/// Without a key the programs of this machine are trusted, and a web page that is open in its browser is none of them: it must
+/// come from this machine as well, or be listed by name. The host is looked at because a page's own name may point here.
+fn local(headers: &HeaderMap, origins: &[String]) -> Result<(), Refusal> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let here = |host: &str| {
+        let name = host.strip_prefix('[').map_or_else(
+            || host.split(':').next().unwrap_or_default(),
+            |rest| rest.split(']').next().unwrap_or_default(),
+        );
+        name.eq_ignore_ascii_case("localhost") || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
+    };
+    let page = text(ORIGIN).filter(|origin| !origins.iter().any(|listed| listed == origin));
+    let foreign_page = page.is_some_and(|origin| !origin.split_once("://").is_some_and(|(_, host)| here(host)));
+    if foreign_page || text(HOST).is_some_and(|host| !here(host)) {
+        let message = "this gateway has no master key, so it serves the programs of its own machine and no web page from \
+                       elsewhere; set `general_settings.master_key`, or list the page's origin in \
+                       `feathergate: {cors_origins: [...]}`";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "unauthenticated", message).code("no_master_key"));
+    }
+    Ok(())
+}
+
+async fn master_key(gateway: &Gateway, state: &State, master: &Text, deadline: Instant) -> Result<Secret, Refusal> {
+    let why = match master {
         Text::Known(key) => return Ok(key.clone()),
-        Text::Parameter(name) => gateway
-            .secrets
-            .get(name, &state.parameters, state.settings.secret_ttl)
-            .await
-            .map_err(|error| Refusal::setup(format!("this gateway's master key, {}, {error}", describe(master))))?,
-        Text::Unset(_) => {
-            return Err(Refusal::setup(format!("this gateway's master key, {}, is not set", describe(master))));
+        Text::Unset(_) => "is not set".to_owned(),
+        Text::Parameter(name) => {
+            let wait = gateway.secrets.get(name, &state.parameters, state.settings.secret_ttl);
+            match timeout_at(deadline, wait).await {
+                Ok(Ok(key)) => {
+                    // A key in the file is checked when the file is loaded; this one is seen here first.
+                    let Some(why) = weak_key(key.expose()) else { return Ok(key) };
+                    format!("cannot be used: {why}")
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "could not be fetched in time".to_owned(),
+            }
         }
     };
-    // A key in the file is checked when the file is loaded; this one is seen here first.
-    match weak_key(key.expose()) {
-        Some(why) => {
-            Err(Refusal::setup(format!("this gateway's master key, {}, cannot be used: {why}", describe(master))))
-        }
-        None => Ok(key),
-    }
+    Err(Refusal::setup(format!("this gateway's master key, {}, {why}", describe(master))))
 }
 
 /// The key that a request brings.
@@ -95,6 +127,29 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn without_a_key_only_this_machine_is_served() {
+        let listed = ["*".to_owned(), "https://mine.example".to_owned()];
+        let cases = [
+            (&[("host", "127.0.0.1:8080")][..], true),
+            (&[("host", "localhost:8080"), ("origin", "http://localhost:3000")], true),
+            (&[("host", "[::1]:8080"), ("origin", "http://[::1]:3000")], true),
+            (&[("host", "127.0.0.1"), ("origin", "https://mine.example")], true),
+            (&[], true),
+            (&[("host", "evil.example:8080")], false),
+            (&[("host", "127.0.0.1"), ("origin", "https://evil.example")], false),
+            (&[("host", "127.0.0.1"), ("origin", "https://localhost.evil.example")], false),
+            (&[("host", "127.0.0.1"), ("origin", "null")], false),
+        ];
+        for (headers, allowed) in cases {
+            let map: HeaderMap = headers
+                .iter()
+                .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_static(value)))
+                .collect();
+            assert_eq!(local(&map, &listed).is_ok(), allowed, "{headers:?}");
+        }
+    }
 
     #[test]
     fn keys_are_found_where_clients_put_them() {

@@ -13,14 +13,16 @@ pub mod tail;
 
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
+use tokio::time::timeout;
 
 use crate::config::secret::ParameterName;
 use crate::config::settings::Settings;
@@ -36,6 +38,9 @@ pub use tail::Body;
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_mins(1);
+
+/// How long the rest of a body that is too large is read and thrown away.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// What a front knows about a request beside the request.
 #[derive(Clone, Debug)]
@@ -68,6 +73,13 @@ pub struct After(Arc<Mutex<Vec<Record>>>);
 impl After {
     fn push(&self, record: Record) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    }
+
+    /// The answer that was made could not go out after all.
+    pub fn failed(&self, status: u16, class: &'static str, why: &str) {
+        for record in &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            (record.status, record.error_class, record.error) = (status, Some(class), Some(why.to_owned()));
+        }
     }
 
     /// Does the work.
@@ -319,17 +331,54 @@ where
         let message = format!("the body is compressed (`content-encoding: {encoding}`); send it as it is");
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_request", message));
     }
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
+    let mut body = pin!(body);
+    let gathered = async {
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        let mut large = body.size_hint().lower() > limit as u64;
+        let mut total = 0;
+        while !large && let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Refusal::bad_request(broken(&error.into())))?;
+            let Ok(data) = frame.into_data() else { continue };
+            total += data.len();
+            large = total > limit;
+            // Most bodies come in one piece, which needs no copy.
+            if first.is_empty() {
+                first = data;
+            } else {
+                if rest.is_empty() {
+                    rest.reserve(first.len() + usize::try_from(body.size_hint().lower()).unwrap_or(0).min(limit));
+                    rest.extend_from_slice(&first);
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+        if large { Ok(None) } else { Ok(Some(if rest.is_empty() { first } else { rest.freeze() })) }
+    };
+    match timeout(BODY_TIME, gathered).await {
         Err(_) => {
             let message = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
             Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", message))
         }
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Refusal::bad_request(broken(&error))),
+        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(None)) => {
+            // A client that is still sending would see a reset instead of the answer.
+            let mut left = limit.saturating_mul(4);
+            let drain = async {
+                while let Some(Ok(frame)) = body.frame().await {
+                    left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+                    if left == 0 {
+                        break;
+                    }
+                }
+            };
+            // A client that waits for leave to send gets the answer instead.
+            if !headers.contains_key("expect") {
+                let _ = timeout(DRAIN_TIME, drain).await;
+            }
+            Err(too_large())
+        }
+        Ok(Err(refusal)) => Err(refusal),
     }
 }
 

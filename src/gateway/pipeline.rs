@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use super::refusal::Refusal;
 use super::tail::{Limits, Tail};
@@ -25,6 +25,8 @@ use crate::{route, wire::ConvertError};
 
 /// The most that is read of an upstream's error.
 const ERROR_LIMIT: usize = 1 << 20;
+/// How long it may take.
+const ERROR_TIME: Duration = Duration::from_secs(5);
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -53,9 +55,7 @@ pub(super) async fn run(request: Request<'_>, mut open: Open) -> Response<Body> 
     if settings.log_bodies {
         record.request_body = Some(String::from_utf8_lossy(&request.body).into_owned());
     }
-    let deadline = record.received + settings.timeout;
-    let deadline = request.call.deadline.map_or(deadline, |hard| deadline.min(hard));
-    let outcome = match attempt(&request, record, &gateway, deadline).await {
+    let (outcome, deadline) = match attempt(&request, record, &gateway).await {
         Ok(outcome) => outcome,
         Err(refusal) => return open.refused(*refusal, request.wire),
     };
@@ -83,12 +83,7 @@ pub(super) async fn run(request: Request<'_>, mut open: Open) -> Response<Body> 
 
 type Refused = Box<Refusal>;
 
-async fn attempt(
-    request: &Request<'_>,
-    record: &mut Record,
-    gateway: &Gateway,
-    deadline: Instant,
-) -> Result<Outcome, Refused> {
+async fn attempt(request: &Request<'_>, record: &mut Record, gateway: &Gateway) -> Result<(Outcome, Instant), Refused> {
     let state = request.state;
     let envelope = wire::peek(request.wire, &request.body).map_err(|error| Box::new(error.into()))?;
     record.stream = envelope.stream && request.operation == Operation::Generate;
@@ -104,8 +99,11 @@ async fn attempt(
     record.upstream_model = Some(deployment.model.clone());
     let prepared = prepare(request, &envelope, deployment).map_err(|error| Box::new(error.into()))?;
     record.dropped.clone_from(&prepared.dropped);
-    let deadline = deployment.timeout.map_or(deadline, |timeout| deadline.min(clock::now() + timeout));
-    let sending = Sending { request, deployment, stream: record.stream, deadline, gateway };
+    let deadline = record.received + deployment.timeout.unwrap_or(state.settings.timeout);
+    let deadline = request.call.deadline.map_or(deadline, |hard| deadline.min(hard));
+    let wait = deployment.stream_timeout.or(state.settings.stream_timeout).filter(|_| record.stream);
+    let patience = wait.map_or(deadline, |wait| deadline.min(record.received + wait));
+    let sending = Sending { request, deployment, stream: record.stream, deadline, patience, gateway };
     let answer = match &deployment.mock {
         Some(text) => mock(&sending, text, &record.request_id),
         None => send(&sending, prepared.body, record).await?,
@@ -117,7 +115,7 @@ async fn attempt(
     {
         head.insert("x-feathergate-dropped", dropped);
     }
-    Ok(outcome)
+    Ok((outcome, deadline))
 }
 
 fn group<'a>(state: &'a State, envelope: &Envelope<'_>) -> Result<&'a Group, Refused> {
@@ -125,8 +123,11 @@ fn group<'a>(state: &'a State, envelope: &Envelope<'_>) -> Result<&'a Group, Ref
         return Ok(group);
     }
     let shown: String = envelope.model.chars().take(200).collect();
-    let hint = state.table.nearest(&envelope.model).map(|near| format!("; did you mean `{near}`?"));
-    let message = format!("there is no model `{shown}` here{}; `GET /v1/models` lists them", hint.unwrap_or_default());
+    let hint = state.table.nearest(&envelope.model).map_or_else(
+        || "`GET /v1/models` lists them".to_owned(),
+        |near| format!("did you mean `{near}`? `GET /v1/models` lists them all"),
+    );
+    let message = format!("there is no model `{shown}` here; {hint}");
     Err(Box::new(Refusal::new(StatusCode::NOT_FOUND, "not_found", message).code("model_not_found").param("model")))
 }
 
@@ -155,6 +156,8 @@ struct Sending<'a> {
     deployment: &'a Deployment,
     stream: bool,
     deadline: Instant,
+    /// When the first content of a stream, or the whole of a buffered answer, has to be there.
+    patience: Instant,
     gateway: &'a Gateway,
 }
 
@@ -169,15 +172,6 @@ impl Sending<'_> {
 
     fn late(&self, what: &str) -> Refused {
         self.failed(Failure::new(FailureKind::Timeout, 504, format!("the upstream {what} in time")), None)
-    }
-
-    /// When the first content of a stream, or the whole of a buffered answer, has to be there.
-    fn patience(&self) -> Instant {
-        let wait = self.deployment.stream_timeout.or(self.request.state.settings.stream_timeout);
-        match wait.filter(|_| self.stream) {
-            Some(wait) => self.deadline.min(clock::now() + wait),
-            None => self.deadline,
-        }
     }
 }
 
@@ -214,7 +208,7 @@ async fn send(sending: &Sending<'_>, body: Bytes, record: &mut Record) -> Result
     let state = sending.request.state;
     let started = clock::now();
     let rotated = sending.gateway.secrets.rotated(name, refused, &state.parameters, state.settings.secret_ttl);
-    let rotated = rotated.await;
+    let rotated = timeout_at(sending.deadline, rotated).await.ok().flatten();
     record.waited += started.elapsed();
     match rotated {
         Some(key) => {
@@ -238,7 +232,7 @@ async fn send_once(
     })?;
     record.attempt += 1;
     let started = clock::now();
-    let answer = timeout_at(sending.patience(), sending.gateway.upstream.send(head.map(|()| body))).await;
+    let answer = timeout_at(sending.patience, sending.gateway.upstream.send(head.map(|()| body))).await;
     record.waited += started.elapsed();
     let answer = answer.map_err(|_| sending.late("did not answer"))?.map_err(|error| sending.broken(&error))?;
     let id = ["x-request-id", "request-id"].iter().find_map(|name| answer.headers().get(*name)?.to_str().ok());
@@ -341,11 +335,18 @@ async fn receive(
         return Err(sending.failed(Failure::new(FailureKind::Server, 502, message), None));
     }
     if !status.is_success() {
-        let body = collect(sending, &mut body, ERROR_LIMIT, record).await.unwrap_or_default();
+        // The status says enough if the words do not come.
+        let words = collect(sending, &mut body, ERROR_LIMIT, record);
+        let body = timeout(ERROR_TIME, words).await.ok().and_then(Result::ok).unwrap_or_default();
         return Err(sending.failed(plan.failure(status.as_u16(), &body), Some(&parts.headers)));
     }
     let kind = parts.headers.get(CONTENT_TYPE).cloned();
-    let json = kind.as_ref().and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.contains("json"));
+    let is = |name: &str| kind.as_ref().and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.contains(name));
+    if is("text/html") {
+        let message = "the upstream answered with a web page; the operator of this gateway has to check its `api_base`";
+        return Err(sending.failed(Failure::new(FailureKind::Server, 502, message), None));
+    }
+    let json = is("json");
     let mut head = HeaderMap::with_capacity(8);
     if let Some(id) = record.upstream_request_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
         head.insert("x-upstream-request-id", id);
@@ -414,12 +415,16 @@ async fn first_content(
     record: &mut Record,
 ) -> Result<Outcome, Refused> {
     let settings = &sending.request.state.settings;
-    let patience = sending.patience();
+    let patience = sending.patience;
     let early: Option<Duration> = settings.heartbeat.filter(|_| settings.early_heartbeat);
     let early = early.map(|heartbeat| clock::now() + heartbeat).filter(|early| *early < patience);
     let started = clock::now();
     let mut tap = plan.stream();
     let first = loop {
+        // A busy upstream would never let the timeout below see the clock.
+        if clock::now() >= patience {
+            return Err(sending.late("did not begin its answer"));
+        }
         match timeout_at(early.unwrap_or(patience), upstream.next()).await {
             Ok(Some(Ok(chunk))) => {
                 let out = tap.push(chunk);

@@ -38,6 +38,8 @@ pub enum SourceError {
 
 /// How long a failed look-up is remembered, and a stale value used, before the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(15);
+/// How long a refresh may take while there is a value to go on with.
+const STALE_PATIENCE: Duration = Duration::from_secs(2);
 /// The shortest time between two forced refreshes: an upstream that keeps answering 401 must not become SSM calls.
 const FORCED_EVERY: Duration = Duration::from_secs(5);
 
@@ -74,7 +76,12 @@ impl Secrets {
         if let Some(value) = self.fresh(name) {
             return value;
         }
-        let _flight = self.flight.lock().await;
+        let _flight = match (self.flight.try_lock(), self.stale(name)) {
+            (Ok(flight), _) => flight,
+            // Somebody is fetching; nobody else waits as long as there is a value.
+            (Err(_), Some(value)) => return Ok(value),
+            (Err(_), None) => self.flight.lock().await,
+        };
         if let Some(value) = self.fresh(name) {
             return value;
         }
@@ -108,6 +115,12 @@ impl Secrets {
         (clock::now() < entry.until).then(|| entry.value.clone())
     }
 
+    /// A value that was good once, whatever its age.
+    fn stale(&self, name: &ParameterName) -> Option<Secret> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(name).and_then(|entry| entry.value.clone().ok())
+    }
+
     async fn fetch(
         &self,
         name: &ParameterName,
@@ -121,15 +134,25 @@ impl Secrets {
         if !names.contains(name) {
             names.push(name.clone());
         }
-        let fetched = source.fetch(&names).await;
+        let fetched = source.fetch(&names);
+        let fetched = if self.stale(name).is_some() {
+            // What there is serves better than a wait.
+            tokio::time::timeout(STALE_PATIENCE, fetched).await.unwrap_or_else(|_| {
+                let late = SourceError::Unavailable("no answer in time".to_owned());
+                names.iter().map(|name| (name.clone(), Err(late.clone()))).collect()
+            })
+        } else {
+            fetched.await
+        };
         let now = clock::now();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         for (name, value) in fetched {
             let (value, until) = match value {
                 // ±20 %, so that instances that started together do not refresh together.
                 Ok(value) => (Ok(value), now + ttl.mul_f64(0.8 + 0.4 * fastrand::f64())),
+                // A parameter that was deleted is not used any more: that is how a key is withdrawn.
                 Err(error) => match entries.remove(&name) {
-                    Some(Entry { value: Ok(stale), .. }) => {
+                    Some(Entry { value: Ok(stale), .. }) if error != SourceError::Missing => {
                         tracing::warn!(parameter = name.as_str(), %error, "parameter not refreshed; its last value stays in use");
                         (Ok(stale), now + RETRY_AFTER)
                     }

@@ -177,12 +177,16 @@ impl Tail {
                 self.settle();
                 return Poll::Ready(None);
             };
+            // A busy upstream never lets the timer be polled.
+            if self.heard >= self.limits.deadline && !tap.over() {
+                return Poll::Ready(self.close(Some(out_of_time())));
+            }
             match upstream.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
                     self.heard = clock::now();
                     let out = tap.push(chunk);
+                    let now = self.heard;
                     if !out.is_empty() {
-                        let now = self.heard;
                         return Poll::Ready(Some(self.out(out, now)));
                     }
                 }
@@ -208,7 +212,7 @@ impl Tail {
                 return Poll::Ready(if over {
                     Alarm::End(None)
                 } else if now >= self.limits.deadline {
-                    Alarm::End(Some(timeout("the answer took longer than this gateway allows")))
+                    Alarm::End(Some(out_of_time()))
                 } else if now >= idle {
                     let seconds = self.limits.idle.as_secs_f64();
                     Alarm::End(Some(timeout(&format!("the upstream fell silent for {seconds} s"))))
@@ -291,6 +295,10 @@ impl Drop for Tail {
 enum Alarm {
     Heartbeat,
     End(Option<Failure>),
+}
+
+fn out_of_time() -> Failure {
+    timeout("the answer took longer than this gateway allows")
 }
 
 fn timeout(message: &str) -> Failure {

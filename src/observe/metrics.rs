@@ -51,8 +51,8 @@ impl Histogram {
 }
 
 impl Metrics {
-    /// Counts a request that is over; `times` are first byte, total and overhead in seconds.
-    pub(super) fn count(&self, record: &Record, times: [f64; 3]) {
+    /// Counts a request that is over; `times` are first byte, total and overhead in seconds, as far as they are known.
+    pub(super) fn count(&self, record: &Record, times: [Option<f64>; 3]) {
         let name = record.model_group.as_deref().unwrap_or_default();
         let upstream = record.upstream.unwrap_or_default();
         let class = record.error_class.unwrap_or_default();
@@ -76,7 +76,9 @@ impl Metrics {
             }
         }
         for ((histogram, value), bounds) in group.times.iter_mut().zip(times).zip([&LATENCY, &LATENCY, &OVERHEAD]) {
-            histogram.observe(value, bounds);
+            if let Some(value) = value {
+                histogram.observe(value, bounds);
+            }
         }
     }
 
@@ -168,8 +170,8 @@ mod tests {
         record.model_group = Some("a\"b\\".to_owned());
         record.status = 200;
         record.usage.output = Some(7);
-        metrics.count(&record, [0.06, 3.0, 0.000_2]);
-        metrics.count(&record, [0.06, 3.0, 0.000_2]);
+        metrics.count(&record, [Some(0.06), Some(3.0), None]);
+        metrics.count(&record, [Some(0.06), Some(3.0), None]);
         metrics.stream_opened();
         let text = metrics.render(true);
         for line in [

@@ -100,7 +100,8 @@ impl Record {
 struct Times {
     first_byte: f64,
     total: f64,
-    overhead: f64,
+    /// `None` where no answer went out: what was waited for then is not known to the end.
+    overhead: Option<f64>,
 }
 
 /// Takes records to the sinks.
@@ -129,10 +130,13 @@ impl Observer {
         let total = record.received.elapsed();
         let first = record.first_byte.map_or(total, |at| at.duration_since(record.received));
         // Until the first byte only: later on, time passes with the upstream's tokens.
-        let overhead = first.saturating_sub(record.waited);
-        let times =
-            Times { first_byte: first.as_secs_f64(), total: total.as_secs_f64(), overhead: overhead.as_secs_f64() };
-        self.metrics.count(record, [times.first_byte, times.total, times.overhead]);
+        let overhead = record.first_byte.map(|_| first.saturating_sub(record.waited));
+        let times = Times {
+            first_byte: first.as_secs_f64(),
+            total: total.as_secs_f64(),
+            overhead: overhead.map(|overhead| overhead.as_secs_f64()),
+        };
+        self.metrics.count(record, [Some(times.first_byte), Some(times.total), times.overhead]);
         if tracing::enabled!(target: REQUEST_TARGET, Level::INFO) {
             let mut line = line(record, times, self.embedded);
             line.push('\n');
@@ -182,7 +186,7 @@ fn line(record: &Record, times: Times, embedded: bool) -> String {
     line.put("attempt", record.attempt);
     line.put("ttfb_ms", millis(times.first_byte));
     line.put("total_ms", millis(times.total));
-    line.put("overhead_ms", millis(times.overhead));
+    line.put_known("overhead_ms", times.overhead.map(millis));
     line.put_known("input_tokens", record.usage.input);
     line.put_known("output_tokens", record.usage.output);
     line.put_known("cache_read_tokens", record.usage.cache_read);
@@ -212,7 +216,9 @@ fn embed(line: &mut Line<'_>, record: &Record, times: Times, now: u64) {
     metric(line, "Errors", "Count", f64::from(u8::from(record.error_class.is_some())));
     metric(line, "TimeToFirstByte", "Milliseconds", times.first_byte * 1e3);
     metric(line, "Duration", "Milliseconds", times.total * 1e3);
-    metric(line, "Overhead", "Milliseconds", times.overhead * 1e3);
+    if let Some(overhead) = times.overhead {
+        metric(line, "Overhead", "Milliseconds", overhead * 1e3);
+    }
     for (name, tokens) in [("InputTokens", record.usage.input), ("OutputTokens", record.usage.output)] {
         // Metrics are floating-point numbers; a count of tokens is far below where those are inexact.
         if let Some(tokens) = tokens.and_then(|tokens| u32::try_from(tokens).ok()) {
@@ -269,7 +275,7 @@ mod tests {
         record
     }
 
-    const TIMES: Times = Times { first_byte: 0.25, total: 1.5, overhead: 0.000_812_4 };
+    const TIMES: Times = Times { first_byte: 0.25, total: 1.5, overhead: Some(0.000_812_4) };
 
     #[test]
     fn a_line_leaves_out_what_is_unknown_and_has_no_metrics_off_lambda() {

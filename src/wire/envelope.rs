@@ -152,6 +152,10 @@ impl<'a> Envelope<'a> {
                 Err(DecodeError::new(Some("model"), "`model` is empty; it must be the name of a model".to_owned()))
             }
             Ok(Name(name)) => Ok(name),
+            Err(_) if value.get().starts_with('"') => {
+                let message = "`model` holds an escape that is no character; it must be the name of a model";
+                Err(DecodeError::new(Some("model"), message.to_owned()))
+            }
             Err(_) => Err(wrong("model", want, value)),
         }
     }

@@ -5,6 +5,8 @@
 //! events come out as they arrive. The unfinished end of a chunk waits for its rest: if the upstream breaks off inside an
 //! event, the client never sees half of one, and our error event can follow cleanly.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use super::ir::{Failure, Usage};
@@ -31,7 +33,7 @@ pub(super) struct Sign {
     /// The event is an error.
     pub(super) failure: Option<Failure>,
     /// Where the answer's model name stands within the event's data.
-    pub(super) model: Option<std::ops::Range<usize>>,
+    pub(super) model: Option<Range<usize>>,
 }
 
 /// A same-wire stream on its way to the client.
@@ -177,19 +179,28 @@ impl Tap {
             return (Bytes::new(), true);
         }
         let (Some(name), Some(span)) = (&self.answer_as, sign.model) else { return (bytes, false) };
-        let mut out = BytesMut::with_capacity(bytes.len() + name.len());
-        if let Some(event) = event.name {
-            out.extend_from_slice(b"event: ");
-            out.extend_from_slice(event);
-            out.extend_from_slice(b"\n");
-        }
-        // Lines of JSON text break between tokens only, so a space for the line end keeps its meaning.
-        let data: Vec<u8> = data.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect();
-        out.extend_from_slice(b"data: ");
-        out.extend_from_slice(&splice(&Bytes::from(data), vec![Edit::new(span, quoted(name))]));
-        out.extend_from_slice(b"\n\n");
-        (out.freeze(), true)
+        (rename(&bytes, event.name, &data, span, name), true)
     }
+}
+
+/// The event with another model name: spliced into its bytes, or, where the data has several lines, written anew.
+fn rename(bytes: &Bytes, event: Option<&[u8]>, data: &[u8], span: Range<usize>, name: &str) -> Bytes {
+    if bytes.as_ptr_range().contains(&data.as_ptr()) {
+        let offset = data.as_ptr().addr() - bytes.as_ptr().addr();
+        return splice(bytes, vec![Edit::new(span.start + offset..span.end + offset, quoted(name))]);
+    }
+    let mut out = BytesMut::with_capacity(bytes.len() + name.len());
+    if let Some(event) = event {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(event);
+        out.extend_from_slice(b"\n");
+    }
+    // Lines of JSON text break between tokens only, so a space for the line end keeps its meaning.
+    let data: Vec<u8> = data.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect();
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(&splice(&Bytes::from(data), vec![Edit::new(span, quoted(name))]));
+    out.extend_from_slice(b"\n\n");
+    out.freeze()
 }
 
 /// Whether these bytes, which no empty line closes, are an event all the same.

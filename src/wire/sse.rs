@@ -12,30 +12,33 @@ use memchr::{memchr, memchr2};
 #[derive(Debug, Default)]
 pub struct Framer {
     carry: BytesMut,
-    /// Where in `carry` the search goes on, and where the line began that it is in.
-    position: usize,
-    line: usize,
+    search: Search,
 }
 
 impl Framer {
     /// Takes the next bytes and gives the events that are complete now, one after the other, exactly as they came; `ends` is
     /// where each ends within them. Without a kept rest nothing is copied.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the bytes are handed over: the complete ones go out as they are"
+    )]
     pub fn push(&mut self, chunk: Bytes, ends: &mut Vec<usize>) -> Bytes {
-        let whole = if self.carry.is_empty() {
-            chunk
+        ends.clear();
+        if self.carry.is_empty() {
+            self.search.run(&chunk, ends);
         } else {
             self.carry.extend_from_slice(&chunk);
-            self.carry.split().freeze()
-        };
-        ends.clear();
-        self.scan(&whole, ends);
-        let complete = ends.last().copied().unwrap_or(0);
-        if complete < whole.len() {
-            self.carry.extend_from_slice(whole.get(complete..).unwrap_or_default());
+            self.search.run(&self.carry, ends);
         }
-        self.position -= complete;
-        self.line -= complete;
-        whole.slice(..complete)
+        let complete = ends.last().copied().unwrap_or(0);
+        self.search.position -= complete;
+        self.search.line -= complete;
+        if self.carry.is_empty() {
+            self.carry.extend_from_slice(chunk.get(complete..).unwrap_or_default());
+            chunk.slice(..complete)
+        } else {
+            self.carry.split_to(complete).freeze()
+        }
     }
 
     /// How many bytes wait for the end of their event.
@@ -46,12 +49,21 @@ impl Framer {
 
     /// The kept rest, when the stream is over: an event without its closing empty line.
     pub fn rest(&mut self) -> Bytes {
-        self.position = 0;
-        self.line = 0;
+        self.search = Search::default();
         self.carry.split().freeze()
     }
+}
 
-    fn scan(&mut self, bytes: &[u8], ends: &mut Vec<usize>) {
+/// The search for ends of events, which goes on where it stopped.
+#[derive(Debug, Default)]
+struct Search {
+    position: usize,
+    /// Where the line began that `position` is in.
+    line: usize,
+}
+
+impl Search {
+    fn run(&mut self, bytes: &[u8], ends: &mut Vec<usize>) {
         while let Some(found) = bytes.get(self.position..).and_then(|rest| memchr2(b'\n', b'\r', rest)) {
             let at = self.position + found;
             let next = match (bytes.get(at), bytes.get(at + 1)) {
