@@ -249,15 +249,48 @@ pub fn init(levels: Option<&str>) {
             targets = targets.with_target(target, LevelFilter::DEBUG);
         }
     }
-    let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_timer(Timer).with_current_span(false);
-    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+    let _ = tracing_subscriber::registry().with(JsonLines.with_filter(targets)).try_init();
 }
 
-struct Timer;
+/// Every `tracing` event as a line of the same form as a request's. tracing-subscriber's own JSON format would do, for 0.03 MB
+/// of zip and another order of the keys.
+struct JsonLines;
 
-impl tracing_subscriber::fmt::time::FormatTime for Timer {
-    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
-        writer.write_str(&clock::rfc3339(clock::unix_millis()))
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for JsonLines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut out = Vec::with_capacity(256);
+        let mut serializer = serde_json::Serializer::new(&mut out);
+        let Ok(map) = serializer.serialize_map(None) else { return };
+        let mut line = Line(map);
+        line.put("timestamp", clock::rfc3339(clock::unix_millis()));
+        line.put("level", event.metadata().level().as_str());
+        line.put("target", event.metadata().target());
+        event.record(&mut line);
+        drop(line.0.end());
+        out.push(b'\n');
+        drop(std::io::stdout().lock().write_all(&out));
+    }
+}
+
+impl tracing::field::Visit for Line<'_> {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.put(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        self.put(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &tracing::field::Field, value: bool) {
+        self.put(field.name(), value);
+    }
+
+    fn record_i64(&mut self, field: &tracing::field::Field, value: i64) {
+        self.put(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
+        self.put(field.name(), value);
     }
 }
 

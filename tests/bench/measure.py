@@ -265,9 +265,11 @@ def zipped(path):
 def stripped(path):
     if not shutil.which("strip"):
         return path.stat().st_size
-    with tempfile.NamedTemporaryFile() as copy:
-        done = subprocess.run(["strip", "-o", copy.name, path], stderr=subprocess.DEVNULL, check=False)
-        return (Path(copy.name) if done.returncode == 0 else path).stat().st_size
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "stripped")
+        done = subprocess.run(["strip", "-o", copy, path], stderr=subprocess.DEVNULL, check=False)
+        # What is of another machine, the host's `strip` leaves alone; those builds are stripped already.
+        return (copy if done.returncode == 0 and copy.is_file() else path).stat().st_size
 
 
 def sizes(bench, write):
