@@ -32,8 +32,7 @@ pub(super) async fn check(gateway: &Gateway, state: &State, headers: &HeaderMap,
             Err(unguarded())
         };
     };
-    let deadline = clock::now() + settings.timeout;
-    let deadline = call.deadline.map_or(deadline, |hard| deadline.min(hard));
+    let deadline = call.bound(clock::now() + settings.timeout);
     let master = master_key(gateway, state, master, deadline).await?;
     match presented(headers, settings.key_header.as_ref()) {
         Some(key) if master.equals(key) => Ok(()),

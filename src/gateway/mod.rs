@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod pages;
+mod pieces;
 pub mod pipeline;
 pub mod refusal;
 pub mod routes;
@@ -17,7 +18,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -31,6 +32,7 @@ use crate::observe::{Observer, Record};
 use crate::route::Table;
 use crate::upstream::Upstream;
 use crate::wire::Wire;
+use pieces::Pieces;
 use refusal::Refusal;
 use routes::Endpoint;
 use secrets::{SecretSource, Secrets};
@@ -55,6 +57,13 @@ pub struct Call {
     pub signed: bool,
     /// Where records wait until the client has its last byte; `None` gives them at once.
     pub after: Option<After>,
+}
+
+impl Call {
+    /// `deadline`, or the invocation's own where that comes first.
+    pub(crate) fn bound(&self, deadline: Instant) -> Instant {
+        self.deadline.map_or(deadline, |hard| deadline.min(hard))
+    }
 }
 
 /// Who can reach this process.
@@ -333,27 +342,15 @@ where
     }
     let mut body = pin!(body);
     let gathered = async {
-        let mut first = Bytes::new();
-        let mut rest = BytesMut::new();
-        let mut large = body.size_hint().lower() > limit as u64;
-        let mut total = 0;
-        while !large && let Some(frame) = body.frame().await {
+        let mut pieces = Pieces::default();
+        let mut fits = body.size_hint().lower() <= limit as u64;
+        while fits && let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Refusal::bad_request(broken(&error.into())))?;
             let Ok(data) = frame.into_data() else { continue };
-            total += data.len();
-            large = total > limit;
-            // Most bodies come in one piece, which needs no copy.
-            if first.is_empty() {
-                first = data;
-            } else {
-                if rest.is_empty() {
-                    rest.reserve(first.len() + usize::try_from(body.size_hint().lower()).unwrap_or(0).min(limit));
-                    rest.extend_from_slice(&first);
-                }
-                rest.extend_from_slice(&data);
-            }
+            let to_come = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+            fits = pieces.push(data, to_come, limit);
         }
-        if large { Ok(None) } else { Ok(Some(if rest.is_empty() { first } else { rest.freeze() })) }
+        Ok(fits.then(|| pieces.whole()))
     };
     match timeout(BODY_TIME, gathered).await {
         Err(_) => {

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::{timeout, timeout_at};
 
+use super::pieces::Pieces;
 use super::refusal::Refusal;
 use super::tail::{Limits, Tail};
 use super::{Body, Call, Gateway, Open, State};
@@ -99,8 +100,8 @@ async fn attempt(request: &Request<'_>, record: &mut Record, gateway: &Gateway) 
     record.upstream_model = Some(deployment.model.clone());
     let prepared = prepare(request, &envelope, deployment).map_err(|error| Box::new(error.into()))?;
     record.dropped.clone_from(&prepared.dropped);
-    let deadline = record.received + deployment.timeout.unwrap_or(state.settings.timeout);
-    let deadline = request.call.deadline.map_or(deadline, |hard| deadline.min(hard));
+    let own = deployment.timeout.unwrap_or(state.settings.timeout);
+    let deadline = request.call.bound(record.received + own);
     let wait = deployment.stream_timeout.or(state.settings.stream_timeout).filter(|_| record.stream);
     let patience = wait.map_or(deadline, |wait| deadline.min(record.received + wait));
     let sending = Sending { request, deployment, stream: record.stream, deadline, patience, gateway };
@@ -376,20 +377,12 @@ async fn collect(
     record: &mut Record,
 ) -> Result<Bytes, Refused> {
     let started = clock::now();
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut pieces = Pieces::default();
     let collected = async {
         while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|error| sending.broken(&error))?;
-            if first.len() + rest.len() + chunk.len() > limit {
+            if !pieces.push(chunk.map_err(|error| sending.broken(&error))?, 0, limit) {
                 let message = format!("the upstream's answer is larger than {limit} bytes");
                 return Err(sending.failed(Failure::new(FailureKind::Server, 502, message), None));
-            }
-            // Most answers come in one piece, which needs no copy.
-            if first.is_empty() {
-                first = chunk;
-            } else {
-                rest.extend_from_slice(&chunk);
             }
         }
         Ok(())
@@ -397,13 +390,7 @@ async fn collect(
     let collected = timeout_at(sending.deadline, collected).await;
     record.waited += started.elapsed();
     collected.map_err(|_| sending.late("did not finish its answer"))??;
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
+    Ok(pieces.whole())
 }
 
 /// Reads a stream up to its first content: until then an error is still a status.
