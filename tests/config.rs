@@ -13,12 +13,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use feathergate::config::check::{self, Verdict};
-use feathergate::config::known::Status;
+use feathergate::config::known::{Section, Status};
 use feathergate::config::raw::Document;
 use feathergate::config::resolve::{Problems, Resolved, load, resolve, weak_key};
 use feathergate::config::secret::Text;
 use feathergate::config::settings::{Deployment, ExtraHeader, ResponseModel, Settings};
-use feathergate::wire::Wire;
+use feathergate::wire::chat::Effort;
+use feathergate::wire::profile::{Control, Forced, Ids, Limit, Profile, Reasons, Sampling, SystemRole};
+use feathergate::wire::{OnLoss, Wire};
 
 fn env(name: &str) -> Option<String> {
     let value = match name {
@@ -132,10 +134,21 @@ fn providers_models_and_bases() {
         ("model: demo, mock_response: hi", "openai", "demo", "https://proxy.example/v1"),
         ("model: bedrock/x, mock_response: hi", "openai", "bedrock/x", "https://proxy.example/v1"),
         ("model: hosted_vllm/x, mock_response: hi", "hosted_vllm", "x", ""),
+        (
+            "model: gemini/gemini-3.5-flash",
+            "gemini",
+            "gemini-3.5-flash",
+            "https://generativelanguage.googleapis.com/v1beta",
+        ),
+        ("model: google_ai_studio/x, api_base: https://h/v1beta/models", "gemini", "x", "https://h/v1beta"),
     ] {
         let settings = settings(&entry(params), &given);
         let found = first(&settings);
-        let wire = if vendor == "anthropic" { Wire::AnthropicMessages } else { Wire::OpenAiChat };
+        let wire = match vendor {
+            "anthropic" => Wire::AnthropicMessages,
+            "gemini" => Wire::Gemini,
+            _ => Wire::OpenAiChat,
+        };
         assert_eq!((found.vendor.name, found.model.as_str(), found.wire), (vendor, model, wire), "{params}");
         assert_eq!(text(Some(&found.api_base)), base, "{params}");
     }
@@ -148,6 +161,7 @@ fn keys() {
         "FIREWORKS_AI_API_KEY" => Some("second-name".to_owned()),
         "TOGETHERAI_API_KEY" => Some("ssm:/together:3".to_owned()),
         "HOSTED_VLLM_API_KEY" => Some("optional".to_owned()),
+        "GOOGLE_API_KEY" => Some("google".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     };
@@ -169,6 +183,7 @@ fn keys() {
         ("model: fireworks_ai/x", "second-name"),
         ("model: together_ai/x", "ssm /together:3"),
         ("model: hosted_vllm/x, api_base: http://h", "optional"),
+        ("model: gemini/x", "google"),
         ("model: ollama/x", "none"),
         ("model: openai/x, mock_response: hi", "none"),
     ] {
@@ -248,6 +263,166 @@ model_list:
     );
     assert_eq!(found.drop, ["logit_bias", "logprobs", "seed", "top_logprobs"]);
     assert!(settings.groups[0].deployments[1].drop.is_empty());
+}
+
+#[test]
+fn defaults_by_wire() {
+    for (params, want) in [
+        ("model: claude-haiku-4-5, max_completion_tokens: 9", "max_tokens=9"),
+        ("model: claude-haiku-4-5, stop: a", "stop_sequences=[\"a\"]"),
+        ("model: claude-haiku-4-5, stop: [a, b]", "stop_sequences=[\"a\",\"b\"]"),
+        ("model: claude-haiku-4-5, user: u", "metadata={\"user_id\":\"u\"}"),
+        ("model: claude-haiku-4-5, max_tokens: 8, max_completion_tokens: 9", "max_tokens=8"),
+        ("model: claude-haiku-4-5, reasoning_effort: low", "reasoning_effort=\"low\""),
+        ("model: claude-haiku-4-5, speed: fast", "speed=\"fast\""),
+        ("model: claude-haiku-4-5, n: 2", ""),
+        ("model: gemini/gemini-2.5-pro, stop: a", "stop=\"a\""),
+        ("model: gemini/gemini-2.5-pro, top_k: 3", "top_k=3"),
+        ("model: gemini/gemini-2.5-pro, cachedContent: c", "cachedContent=\"c\""),
+        ("model: gemini/gemini-2.5-pro, logit_bias: {}", ""),
+        ("model: gemini/gemini-2.5-pro, user: u", ""),
+        ("model: openai/x, max_tokens: some", "max_tokens=\"some\""),
+        ("model: openai/x, own: 1", "own=1"),
+    ] {
+        let settings = settings(&entry(&format!("{params}, api_key: k")), &|_| None);
+        let found = first(&settings).defaults.iter().map(|(name, json)| format!("{name}={json}")).collect::<Vec<_>>();
+        assert_eq!(found.join(" "), want, "{params}");
+    }
+}
+
+#[test]
+fn what_becomes_of_losses() {
+    for (own, for_all, ours, want) in [
+        ("", "", "", OnLoss::Report),
+        ("", "", "reject", OnLoss::Reject),
+        ("", "", "lenient", OnLoss::Lenient),
+        ("true", "", "", OnLoss::Lenient),
+        ("", "true", "", OnLoss::Lenient),
+        ("false", "true", "", OnLoss::Report),
+        ("true", "", "report", OnLoss::Report),
+        ("true", "true", "reject", OnLoss::Reject),
+    ] {
+        let line = |key: &str, value: &str| if value.is_empty() { String::new() } else { format!("{key}: {value}") };
+        let yaml = format!(
+            "model_list:\n- model_name: m\n  litellm_params: {{model: openai/x, api_key: k, timeout: 1, {}}}\n\
+             litellm_settings: {{{}}}\nfeathergate: {{{}}}\n",
+            line("drop_params", own),
+            line("drop_params", for_all),
+            line("on_loss", ours)
+        );
+        assert_eq!(first(&settings(&yaml, &|_| None)).on_loss, want, "{own} {for_all} {ours}");
+    }
+}
+
+/// The profile of a model with this `model_info`.
+fn profile(model: &str, info: &str) -> Profile {
+    let yaml = entry(&format!("model: {model}, api_key: [k, l]")) + &format!("  model_info: {{{info}}}\n");
+    let settings = settings(&yaml, &|_| None);
+    let deployments = &settings.groups[0].deployments;
+    assert_eq!(deployments[0].profile, deployments[1].profile);
+    deployments[0].profile
+}
+
+/// A model, its `model_info`, and what that changes.
+type Override = (&'static str, &'static str, fn(&mut Profile));
+
+#[test]
+fn each_fact_of_a_model_can_be_said() {
+    const EACH: &[Override] = &[
+        ("openai/gpt-4o", "", |_| {}),
+        ("openai/gpt-4o", "max_output_tokens: 9, max_tokens: 8", |it| it.max_output = Some(9)),
+        ("openai/gpt-4o", "max_tokens: 8", |it| it.max_output = Some(8)),
+        ("openai/gpt-4o", "max_tokens: 0", |_| {}),
+        ("openai/gpt-4o", "supports_vision: false", |it| it.reads.images = false),
+        ("openai/gpt-4o", "supports_pdf_input: false", |it| it.reads.documents = false),
+        ("openai/gpt-4o", "supports_audio_input: yes", |it| it.reads.audio = true),
+        ("openai/gpt-4o", "supports_video_input: true", |it| it.reads.video = true),
+        ("openai/gpt-4o", "supports_function_calling: false", |it| it.tools = false),
+        ("openai/gpt-4o", "supports_parallel_function_calling: false", |it| it.parallel = false),
+        ("openai/gpt-4o", "supports_tool_choice: false", |it| it.forced_tools = Forced::Refused),
+        ("claude-fable-5", "supports_tool_choice: true", |it| it.forced_tools = Forced::Free),
+        ("claude-sonnet-4-5", "supports_tool_choice: true", |_| {}),
+        ("openai/gpt-4", "supports_response_schema: true", |it| it.schemas = true),
+        ("claude-3-opus", "supports_response_schema: true", |_| {}),
+        ("claude-3-opus", "supports_native_structured_output: true", |it| it.schemas = true),
+        ("openai/gpt-4o", "supports_system_messages: false", |it| it.system_role = SystemRole::User),
+        ("claude-opus-5", "supports_assistant_prefill: true", |it| it.prefill = true),
+        ("openai/gpt-4o", "supports_prompt_caching: true", |_| {}),
+        ("claude-opus-5", "supports_prompt_caching: false", |it| it.cache_marks = false),
+        ("openai/gpt-4o", "supports_web_search: true", |_| {}),
+        ("claude-3-opus", "supports_web_search: true", |it| it.web_search = true),
+        ("openai/gpt-5.2", "supports_reasoning: false", |it| {
+            (it.thinking, it.reasons, it.efforts) = (Control::None, Reasons::Never, &[]);
+        }),
+        ("openai/gpt-4o", "supports_reasoning: true", |it| {
+            (it.thinking, it.reasons) = (Control::Level, Reasons::WhenAsked);
+            it.efforts = &[Effort::Low, Effort::Medium, Effort::High];
+        }),
+        ("claude-sonnet-4-5", "supports_adaptive_thinking: true", |it| it.thinking = Control::Either),
+        ("claude-opus-4-6", "supports_adaptive_thinking: false", |it| it.thinking = Control::Budget),
+        ("claude-sonnet-4-5", "max_output_tokens: 8000", |it| {
+            (it.max_output, it.budget) = (Some(8000), (1024, 7999));
+        }),
+        ("claude-sonnet-4-5", "thinking_budget: [2000, 9000]", |it| it.budget = (2000, 9000)),
+        ("openai/gpt-4o", "reasoning_efforts: [high, low]", |it| {
+            (it.thinking, it.reasons) = (Control::Level, Reasons::WhenAsked);
+            it.efforts = &[Effort::Low, Effort::High];
+        }),
+        ("openai/gpt-5", "thinking_off: true", |it| it.thinking_off = true),
+        ("openai/gpt-5.2", "reasons: always", |it| it.reasons = Reasons::Always),
+        ("openai/gpt-5.6", "reasons_with_tools: true", |it| it.reasons_with_tools = true),
+        ("openai/gpt-4o", "sampling: refused", |it| it.sampling = Sampling::Refused),
+        ("claude-sonnet-4-5", "temperature_with_top_p: true", |it| it.both_samplings = true),
+        ("openai/gpt-4o", "penalties: false", |it| it.penalties = false),
+        ("openai/gpt-4o", "logprobs: false", |it| it.logprobs = false),
+        ("openai/gpt-4o", "multiple_choices: false", |it| it.several = false),
+        ("openai/gpt-4o", "max_stop_sequences: 7", |it| it.stops = 7),
+        ("claude-sonnet-5", "system_messages_midway: true", |it| it.system_turns = true),
+        ("openai/gpt-4o", "system_role: user", |it| it.system_role = SystemRole::User),
+        ("gemini/gemini-2.5-pro", "response_schema_with_tools: true", |it| it.schemas_with_tools = true),
+        ("openai/gpt-4o", "forced_tools: not_thinking", |it| it.forced_tools = Forced::NotThinking),
+        ("openai/gpt-4o", "limit_field: max_completion_tokens", |it| it.limit = Limit::MaxCompletionTokens),
+        ("gemini/gemini-2.5-pro", "tool_call_ids_back: true", |it| it.call_ids = true),
+        ("gemini/gemini-2.5-pro", "signed_tool_calls: true", |it| it.signed_calls = true),
+        ("gemini/gemini-2.5-pro", "media_in_tool_results: true", |it| it.result_media = true),
+        ("openai/own", "reasoning_content_back: true", |it| it.reasoning_back = true),
+        ("openai/own", "reasoning_details: true", |it| it.reasoning_details = true),
+        ("openai/gpt-4o", "cache_marks: true", |it| it.cache_marks = true),
+        ("openai/own", "tool_call_ids: nine", |it| it.ids = Ids::Nine),
+        ("openai/own", "mistral_dialect: true", |it| it.mistral = true),
+        ("openai/own", "stream_options: false", |it| it.stream_options = false),
+        ("openai/own", "openai_fields: true", |it| it.openai = true),
+        ("openai/gpt-4o", "web_search: true, supports_web_search: false", |it| it.web_search = true),
+        ("openai/gpt-4o", "top_k: true", |it| it.top_k = true),
+        ("openai/gpt-4o", "cache_marks: os.environ/NONE, my_note: x, blocked: false", |_| {}),
+    ];
+    for (model, info, change) in EACH {
+        let info = info.replace("cache_marks: os.environ/NONE", "cache_marks: ~");
+        let mut want = profile(model, "");
+        change(&mut want);
+        assert_eq!(profile(model, &info), want, "{model} {info}");
+    }
+    // Every key of our own and every capability is in the list.
+    for row in Section::Info.rows().iter().filter(|row| row.status == Status::Exact) {
+        let plain = ["id", "mode", "max_input_tokens", "blocked", "thinking"].contains(&row.name);
+        assert!(plain || EACH.iter().any(|(_, info, _)| info.contains(row.name)), "{}", row.name);
+    }
+}
+
+#[test]
+fn each_way_of_thinking_can_be_said() {
+    for (model, info, thinking, reasons, budget) in [
+        ("claude-next", "thinking: none", Control::None, Reasons::UnlessOff, (1024, 31_999)),
+        ("claude-3-opus", "thinking: budget", Control::Budget, Reasons::WhenAsked, (1024, 4095)),
+        ("claude-3-opus", "thinking: adaptive", Control::Adaptive, Reasons::WhenAsked, (1024, 4095)),
+        ("claude-opus-5", "thinking: either", Control::Either, Reasons::UnlessOff, (1024, 127_999)),
+        ("gemini/gemini-2.5-pro", "thinking: level", Control::Level, Reasons::Always, (128, 32_768)),
+    ] {
+        let found = profile(model, info);
+        assert_eq!((found.thinking, found.reasons, found.budget), (thinking, reasons, budget), "{model} {info}");
+        assert!(found.thinking != Control::Level || !found.efforts.is_empty(), "{model}");
+        assert!(found.thinking != Control::None || found.efforts.is_empty(), "{model}");
+    }
 }
 
 #[test]
@@ -382,7 +557,7 @@ fn the_examples_load() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let (files, demo) = load(&directory.join("demo.yaml"), &|_| None);
     let Resolved { settings: demo, warnings } = demo.unwrap_or_else(|problems| panic!("{problems}"));
-    assert!(demo.groups.len() == 7 && demo.master_key.is_none() && warnings.len() == 2 && files.len() == 1);
+    assert!(demo.groups.len() == 9 && demo.master_key.is_none() && warnings.len() == 3 && files.len() == 1);
     assert!(first(&demo).mock.as_deref().is_some_and(|text| text.starts_with("Hello from FeatherGate!")));
 
     let given = |name: &str| match name {
@@ -396,12 +571,22 @@ fn the_examples_load() {
     let report = check::report(&document, &given);
     assert!(report.rows.iter().all(|row| row.verdict == Verdict::Known(Status::Exact)), "{}", report.render());
     let Resolved { settings, warnings } = resolve(&document, &given).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!((settings.groups.len(), settings.groups[0].deployments.len(), warnings.len()), (6, 2, 0));
+    assert_eq!((settings.groups.len(), settings.groups[0].deployments.len(), warnings.len()), (7, 2, 0));
     let names: Vec<String> = settings.parameters().iter().map(|name| name.as_str().to_owned()).collect();
-    assert_eq!(names, ["/feathergate/dev/groq", "/feathergate/gateway-token", "/feathergate/openai-second:2"]);
+    assert_eq!(
+        names,
+        ["/feathergate/dev/groq", "/feathergate/gateway-token", "/feathergate/gemini", "/feathergate/openai-second:2"]
+    );
+    let (_, lambda) = load(&directory.join("lambda.yaml"), &given);
+    let Resolved { settings: lambda, warnings } = lambda.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((lambda.groups.len(), lambda.parameters().len(), warnings.len()), (6, 4, 0));
+    // Nobody starts with a model that is not known here.
+    for deployment in demo.groups.iter().chain(&lambda.groups).flat_map(|group| &group.deployments) {
+        assert!(deployment.profile.known || deployment.mock.is_some(), "{}", deployment.model);
+    }
     // The reference is whole.
     let text = std::fs::read_to_string(&path).unwrap();
-    for section in [feathergate::config::known::Section::Feathergate, feathergate::config::known::Section::Params] {
+    for section in [Section::Feathergate, Section::Info, Section::Params] {
         for row in section.rows().iter().filter(|row| row.status == Status::Exact) {
             assert!(text.contains(row.name), "{} is not in example.yaml", row.name);
         }
@@ -682,6 +867,35 @@ const BAD: &[(&str, &str, &[&str])] = &[
         &["x.yaml:9: model_list[1].model_info.id: this id is taken by another entry; each needs its own"],
     ),
     (
+        "facts of a model",
+        "model_list:\n- model_name: m\n  litellm_params: {model: openai/x, api_key: [sk-upstream-value, sk-upstream-value-2]}\n  model_info:\n    thinking: sometimes\n    thinking_budget: [9, 3]\n    reasoning_efforts: [low, some, none]\n    limit_field: tokens\n    supports_vision: perhaps\n    max_stop_sequences: -1\n    max_output_tokens: 1.5\n    penalties: 3\n",
+        &[
+            "x.yaml:11: model_list[0].model_info.max_output_tokens: must be a whole number, 0 or more",
+            "x.yaml:9: model_list[0].model_info.supports_vision: is a string, but must be `true` or `false`",
+            "x.yaml:5: model_list[0].model_info.thinking: must be `none`, `budget`, `adaptive`, `either` or `level`",
+            "x.yaml:6: model_list[0].model_info.thinking_budget: must be the least and the most tokens that it can think, such as `[1024, 32000]`",
+            "x.yaml:7: model_list[0].model_info.reasoning_efforts[1]: must be `minimal`, `low`, `medium`, `high`, `xhigh` or `max`",
+            "x.yaml:7: model_list[0].model_info.reasoning_efforts[2]: `none` is no effort; write `thinking_off: true` for a model that takes it",
+            "x.yaml:8: model_list[0].model_info.limit_field: must be `max_tokens` or `max_completion_tokens`",
+            "x.yaml:10: model_list[0].model_info.max_stop_sequences: must be a whole number, 0 or more",
+            "x.yaml:12: model_list[0].model_info.penalties: is a number, but must be `true` or `false`",
+        ],
+    ),
+    (
+        "facts of a model that contradict each other",
+        "model_list:\n- model_name: m\n  litellm_params: {model: openai/x, api_key: sk-upstream-value}\n  model_info: {thinking: level, reasons: never}\n",
+        &[
+            "x.yaml:4: model_list[0].model_info.reasons: a model that never reasons has no `thinking` to control; say `none` there",
+        ],
+    ),
+    (
+        "what to do about losses",
+        "model_list:\n- model_name: m\n  litellm_params: {model: openai/x, api_key: sk-upstream-value}\nfeathergate: {on_loss: ignore}\n",
+        &[
+            "x.yaml:4: feathergate.on_loss: must be `reject` (whatever cannot be expressed at the provider is an error), `report` (settings are left out and reported, content is an error) or `lenient` (everything is left out and reported)",
+        ],
+    ),
+    (
         "a master key from the examples",
         "model_list:\n- model_name: m\n  litellm_params:\n    model: openai/x\n    api_key: sk-upstream-value\ngeneral_settings:\n  master_key: sk-1234\n",
         &[
@@ -826,10 +1040,34 @@ const DOUBTFUL: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
-        "an embedding model",
-        "model_list:\n- model_name: m\n  litellm_params:\n    model: openai/x\n    api_key: sk-upstream-value\n  model_info: {mode: embedding, my_note: x}\n",
+        "modes",
+        "model_list:\n- model_name: m\n  litellm_params: {model: openai/x, api_key: sk-upstream-value}\n  model_info: {mode: embedding, my_note: x}\n- model_name: n\n  litellm_params: {model: openai/y, api_key: sk-upstream-value}\n  model_info: {mode: rerank}\n",
+        &["x.yaml:7: model_list[1].model_info.mode: calls of the mode `rerank` are not served by this version"],
+    ),
+    (
+        "models that are not known",
+        "model_list:\n- model_name: m\n  litellm_params:\n    model: claude-opus-9\n    api_key: [sk-upstream-value, sk-upstream-value-2]\n- model_name: n\n  litellm_params: {model: openai/gpt-9, api_key: sk-upstream-value}\n  model_info: {max_tokens: 9}\n- model_name: said\n  litellm_params: {model: gemini/gemini-9-pro, api_key: sk-upstream-value}\n  model_info: {thinking: level}\n- model_name: embedding\n  litellm_params: {model: openai/text-embedding-9, api_key: sk-upstream-value}\n  model_info: {mode: embedding}\n- model_name: compatible\n  litellm_params: {model: openai/my-own, api_key: sk-upstream-value, api_base: 'http://h/v1'}\n- model_name: mock\n  litellm_params: {model: gpt-9, mock_response: hi}\n- model_name: vectors\n  litellm_params: {model: gemini/gemini-embedding-9, api_key: sk-upstream-value}\n",
         &[
-            "x.yaml:6: model_list[0].model_info.mode: only `chat` is served by this version; other calls to this model fail",
+            "x.yaml:4: model_list[0].litellm_params.model: `claude-opus-9` is not known to this version, so it is taken for the newest of its family; `model_info` can say what it takes",
+            "x.yaml:7: model_list[1].litellm_params.model: `gpt-9` is not known to this version, so it is taken for the newest of its family; `model_info` can say what it takes",
+        ],
+    ),
+    (
+        "defaults that a provider does not have",
+        "model_list:\n- model_name: m\n  litellm_params:\n    model: gemini/gemini-2.5-flash\n    api_key: sk-upstream-value\n    seed: 1\n    store: true\n    max_tokens: many\n    safetySettings: []\n- model_name: n\n  litellm_params:\n    model: claude-haiku-4-5\n    api_key: sk-upstream-value\n    reasoning_effort: low\n    thinking: 3\n",
+        &[
+            "x.yaml:7: model_list[0].litellm_params.store: Gemini's API has no such parameter, so this default is not sent",
+            "x.yaml:8: model_list[0].litellm_params.max_tokens: this is nothing that `max_tokens` can hold, so this default is not sent",
+            "x.yaml:14: model_list[1].litellm_params.reasoning_effort: Anthropic's Messages API has no such parameter, so this default counts for clients of OpenAI's API only",
+            "x.yaml:15: model_list[1].litellm_params.thinking: this is nothing that `thinking` can hold, so this default is not sent",
+        ],
+    ),
+    (
+        "a fact that is misspelt",
+        "model_list:\n- model_name: m\n  litellm_params: {model: openai/x, api_key: sk-upstream-value}\n  model_info: {suports_vision: true, thinkin: none}\n",
+        &[
+            "x.yaml:4: model_list[0].model_info.suports_vision: `suports_vision` is no key known here; did you mean `supports_vision`?",
+            "x.yaml:4: model_list[0].model_info.thinkin: `thinkin` is no key known here; did you mean `thinking`?",
         ],
     ),
 ];

@@ -1,6 +1,7 @@
-//! Recorded traffic through the passthrough: every request and answer whose wire we speak comes out as it went in.
+//! Recorded traffic of the providers through the whole conversion.
 //!
 //! Reads the folder that `FEATHERGATE_RECORDINGS` names (`.ci/run` sets it); says so and does nothing where that is unset.
+//! Requests that were converted are written to the folder of `FEATHERGATE_REPLAY_OUT`, for `tests/validate/validate.py`.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,138 +12,111 @@
 )]
 #![allow(clippy::print_stdout, missing_docs, reason = "a test talks to its reader")]
 
-use std::fs;
-use std::path::PathBuf;
+#[path = "replay/answers.rs"]
+mod answers;
+#[path = "replay/anthropic.rs"]
+mod anthropic;
+#[path = "replay/bad.rs"]
+mod bad;
+#[path = "replay/echo.rs"]
+mod echo;
+#[path = "replay/exchange.rs"]
+mod exchange;
+#[path = "replay/gemini.rs"]
+mod gemini;
+#[path = "replay/history.rs"]
+mod history;
+#[path = "replay/json.rs"]
+mod json;
+#[path = "replay/openai.rs"]
+mod openai;
+#[path = "replay/passthrough.rs"]
+mod passthrough;
+#[path = "replay/report.rs"]
+mod report;
+#[path = "replay/requests.rs"]
+mod requests;
+#[path = "replay/said.rs"]
+mod said;
+#[path = "replay/seals.rs"]
+mod seals;
+#[path = "replay/silent.rs"]
+mod silent;
+#[path = "replay/sound.rs"]
+mod sound;
 
-use bytes::Bytes;
-use feathergate::wire::{self, FailureKind, Operation, Prepared, Target, Wire};
-use serde_json::Value;
+use report::{Exception, Report};
 
-/// Exchanges that are not whole answers, with the reason. The list only shrinks.
-const EXCEPTIONS: [(&str, &str); 1] =
-    [("azure-openai_chat-b-9e4e8d051a5d", "a test's data: an error body under a 200")];
+const PASSED: [Exception; 1] = [Exception {
+    id: "azure-openai_chat-b-9e4e8d051a5d",
+    pair: "openai whole",
+    fault: "fails",
+    reason: "a test's data: an error body under a 200",
+}];
 
-struct Exchange {
-    id: String,
-    wire: Wire,
-    operation: Operation,
-    request: Option<String>,
-    status: u64,
-    streamed: bool,
-    body: String,
+/// What a judge refuses although it was recorded at the vendor.
+const JUDGED: [Exception; 8] = [
+    judged("anthropic-anthropic_messages-b-3b09123853a6", "calls made by code that the vendor ran, under end_turn"),
+    judged("anthropic-anthropic_messages-s-058a49c1beaa", "two answers in one recording"),
+    judged("anthropic-anthropic_messages-s-2a15aec808b3", "two answers and more in one recording"),
+    judged("anthropic-anthropic_messages-s-571e8eac740c", "OpenRouter: ends with [DONE]"),
+    judged("openai-openai_chat-s-186e7143de35", "OpenRouter: role on every chunk, arguments null"),
+    judged("openai-openai_chat-s-84768deeabb8", "the moderation's chunk stands behind the usage"),
+    judged("openai-openai_chat-s-abee66d8078c", "OpenRouter: role on every chunk, no finish"),
+    judged("openai-openai_chat-s-d927cbf40145", "OpenRouter: role on every chunk"),
+];
+
+const fn judged(id: &'static str, reason: &'static str) -> Exception {
+    Exception { id, pair: "", fault: "", reason }
 }
 
-fn exchanges() -> Option<Vec<Exchange>> {
-    #[expect(clippy::disallowed_methods, reason = "a test's switch")]
-    let Ok(folder) = std::env::var("FEATHERGATE_RECORDINGS") else {
-        return None;
-    };
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let read = |path: &PathBuf| {
-        let exchange: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-        let (wire, operation) = match exchange["api"].as_str()? {
-            "openai.chat" => (Wire::OpenAiChat, Operation::Generate),
-            "anthropic.messages" => (Wire::AnthropicMessages, Operation::Generate),
-            "anthropic.count_tokens" => (Wire::AnthropicMessages, Operation::CountTokens),
-            _ => return None,
-        };
-        let response = &exchange["response"];
-        let (streamed, body) = match response["body_encoding"].as_str()? {
-            "sse" => (true, response["body"].as_str()?.to_owned()),
-            "json" => (false, response["body"].to_string()),
-            _ => return None,
-        };
-        let request = Some(&exchange["request"]["body"]).filter(|body| body.is_object()).map(Value::to_string);
-        let status = response["status"].as_u64().unwrap_or(200);
-        Some(Exchange { id: exchange["id"].as_str()?.to_owned(), wire, operation, request, status, streamed, body })
-    };
-    Some(paths.iter().filter(|path| path.extension().is_some_and(|ending| ending == "json")).filter_map(read).collect())
-}
+const ANSWERED: [Exception; 1] = [Exception {
+    id: "openrouter-openai_chat-s-6f606651c773",
+    pair: "openai > ",
+    fault: "arguments are no",
+    reason: "the token limit cut the arguments, and the upstream calls that `tool_calls`",
+}];
 
-fn prepare(exchange: &Exchange, body: &str, model: &str) -> Result<Prepared, String> {
-    let body = Bytes::copy_from_slice(body.as_bytes());
-    let envelope = wire::peek(exchange.wire, &body).map_err(|error| error.to_string())?;
-    let target = Target { wire: exchange.wire, model, drop: &[], defaults: &[], ask_usage: false, answer_as: None };
-    wire::prepare(&envelope, &body, exchange.operation, &target).map_err(|error| error.to_string())
+const ASKED: [Exception; 0] = [];
+
+const SEALED: [Exception; 0] = [];
+
+#[test]
+fn one_wire_passes_through_unchanged() {
+    let Some(exchanges) = exchange::all() else { return };
+    let mut report = Report::default();
+    passthrough::run(&exchanges, &mut report);
+    report.settle("one wire in and out", &PASSED, false);
 }
 
 #[test]
-fn recorded_traffic_passes_through_unchanged() {
-    let Some(exchanges) = exchanges() else {
-        println!("replay: skipped, FEATHERGATE_RECORDINGS is not set");
-        return;
-    };
-    let (mut requests, mut whole, mut streams, mut errors, mut failed) = (0, 0, 0, 0, 0);
-    let mut excepted: Vec<String> = Vec::new();
-    for exchange in &exchanges {
-        if let Some(request) = &exchange.request
-            && let Ok(Value::String(model)) = serde_json::from_str::<Value>(request).map(|body| body["model"].clone())
-        {
-            let same = prepare(exchange, request, &model).unwrap_or_else(|error| panic!("{}: {error}", exchange.id));
-            assert_eq!(same.body, *request, "{}", exchange.id);
-            let other = prepare(exchange, request, "some/other").unwrap();
-            let (mut was, mut is): (Value, Value) =
-                (serde_json::from_str(request).unwrap(), serde_json::from_slice(&other.body).unwrap());
-            assert_eq!(is["model"], "some/other", "{}", exchange.id);
-            (was["model"], is["model"]) = (Value::Null, Value::Null);
-            assert_eq!(was, is, "{}", exchange.id);
-            requests += 1;
-        }
-        let plan = wire::ReplyPlan::untouched(exchange.wire, exchange.operation);
-        let body = Bytes::from(exchange.body.clone());
-        if exchange.status >= 400 {
-            let failure = plan.failure(u16::try_from(exchange.status).unwrap(), &body);
-            assert!(!failure.message.is_empty(), "{}", exchange.id);
-            errors += 1;
-        } else if exchange.streamed {
-            for size in [usize::MAX, 7] {
-                let mut tap = plan.stream();
-                let mut out = Vec::new();
-                for chunk in exchange.body.as_bytes().chunks(size) {
-                    out.extend_from_slice(&tap.push(Bytes::copy_from_slice(chunk)));
-                }
-                let tally = tap.finish(None);
-                out.extend_from_slice(&tally.bytes);
-                match tally.failure {
-                    // The upstream says within the stream that it failed: before content that is a status.
-                    Some(failure) if failure.kind != FailureKind::Cut => {
-                        assert!(exchange.body.contains("error"), "{}: {failure:?}", exchange.id);
-                        assert!(tally.told || out.is_empty(), "{}", exchange.id);
-                        failed += 1;
-                    }
-                    Some(failure) => {
-                        let known = EXCEPTIONS.iter().any(|(id, _)| *id == exchange.id);
-                        assert!(known, "{}: {}", exchange.id, failure.message);
-                        excepted.push(exchange.id.clone());
-                        continue;
-                    }
-                    None => {}
-                }
-                assert!(
-                    out.is_empty() || out == exchange.body.as_bytes(),
-                    "{}: the stream came out changed",
-                    exchange.id
-                );
-            }
-            streams += 1;
-        } else {
-            match plan.whole(&body) {
-                Ok(reply) => assert_eq!(reply.body, body, "{}", exchange.id),
-                Err(failure) => {
-                    let known = EXCEPTIONS.iter().any(|(id, _)| *id == exchange.id);
-                    assert!(known, "{}: {}", exchange.id, failure.message);
-                    excepted.push(exchange.id.clone());
-                }
-            }
-            whole += 1;
-        }
-    }
-    println!("replay: {requests} requests, {whole} answers, {streams} streams, {errors} errors unchanged");
-    println!("replay: {} streams report a failure of their own", failed / 2);
-    for (id, reason) in EXCEPTIONS {
-        assert!(excepted.iter().any(|seen| seen == id), "{id} is no exception any more: take it off the list");
-        println!("replay: exception {id}: {reason}");
-    }
-    assert!(requests > 100 && streams > 100, "the folder holds too little");
+fn the_judges_accept_what_the_vendors_write() {
+    let Some(exchanges) = exchange::all() else { return };
+    let mut report = Report::default();
+    answers::judges(&exchanges, &mut report);
+    report.settle("the judges, on what the vendors write", &JUDGED, true);
+}
+
+#[test]
+fn every_recorded_answer_reaches_both_clients() {
+    let Some(exchanges) = exchange::all() else { return };
+    let mut report = Report::default();
+    answers::run(&exchanges, &mut report);
+    report.settle("answers: from the upstream's wire to the client's", &ANSWERED, false);
+}
+
+#[test]
+fn every_recorded_request_is_prepared_for_every_upstream() {
+    let Some(exchanges) = exchange::all() else { return };
+    let mut report = Report::default();
+    requests::run(&exchanges, &mut report);
+    report.settle("requests: from the client's wire to the upstream's", &ASKED, false);
+}
+
+#[test]
+fn opaque_state_returns_to_its_vendor_unchanged() {
+    let Some(exchanges) = exchange::all() else { return };
+    let mut report = Report::default();
+    seals::run(&exchanges, &mut report);
+    report.settle("opaque state: to a client of another wire and back", &SEALED, false);
 }

@@ -243,7 +243,8 @@ fn with_value(status: Status, note: &'static str, key: &str, value: &Node) -> (S
 fn stranger(section: Section, key: &str) -> (Verdict, String) {
     let name = shown(key);
     // Requests have parameters with very short names, to which everything is near.
-    let parameter = || nearest(key, parameters::OPENAI_CHAT.iter().chain(parameters::ANTHROPIC_MESSAGES).copied());
+    let names = || parameters::OPENAI_CHAT.iter().chain(parameters::ANTHROPIC_MESSAGES).chain(parameters::GEMINI);
+    let parameter = || nearest(key, names().copied());
     let near = section.nearest(key).or_else(|| parameter().filter(|_| section == Section::Params && key.len() > 6));
     let did_you_mean = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     match section {

@@ -67,6 +67,9 @@ pub const ANTHROPIC_MESSAGES: &[&str] = &[
     "top_p",
 ];
 
+/// The top-level fields of a Gemini request beside the conversation (API reference, 2026-11), sorted.
+pub const GEMINI: &[&str] = &["cachedContent", "generationConfig", "safetySettings", "serviceTier", "toolConfig"];
+
 /// The fields that say what a request is, and so cannot be a default.
 pub const NEVER_A_DEFAULT: &[&str] = &["messages", "model", "stream", "stream_options"];
 
@@ -76,13 +79,14 @@ pub fn of(wire: Wire) -> &'static [&'static str] {
     match wire {
         Wire::OpenAiChat => OPENAI_CHAT,
         Wire::AnthropicMessages => ANTHROPIC_MESSAGES,
+        Wire::Gemini => GEMINI,
     }
 }
 
 /// Whether any wire has this parameter.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    OPENAI_CHAT.binary_search(&name).is_ok() || ANTHROPIC_MESSAGES.binary_search(&name).is_ok()
+    [OPENAI_CHAT, ANTHROPIC_MESSAGES, GEMINI].iter().any(|names| names.binary_search(&name).is_ok())
 }
 
 #[cfg(test)]
@@ -92,6 +96,7 @@ mod tests {
     #[test]
     fn the_lists_are_sorted() {
         assert!(OPENAI_CHAT.is_sorted() && ANTHROPIC_MESSAGES.is_sorted() && NEVER_A_DEFAULT.is_sorted());
+        assert!(GEMINI.is_sorted());
         assert!(is_known("top_k") && is_known("seed") && !is_known("sed"));
     }
 }

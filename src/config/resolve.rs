@@ -8,7 +8,9 @@
 //! assert_eq!(resolved.settings.groups[0].name, "a");
 //! ```
 
+mod defaults;
 mod deployment;
+mod facts;
 mod models;
 mod reader;
 

@@ -7,7 +7,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::secret::{ParameterName, Text};
 use super::vendor::Vendor;
-use crate::wire::Wire;
+use crate::wire::profile::Profile;
+use crate::wire::{OnLoss, Wire};
 
 /// A whole configuration, resolved.
 pub struct Settings {
@@ -88,6 +89,10 @@ pub struct Deployment {
     pub drop: Vec<String>,
     /// Every other parameter of the entry: a default, as JSON text, for requests that do not set the field.
     pub defaults: Vec<(String, String)>,
+    /// What is known of the model, with what `model_info` says.
+    pub profile: Profile,
+    /// `feathergate.on_loss`, or lenient with `drop_params`.
+    pub on_loss: OnLoss,
     /// `mock_response`: answer with this text and call nobody.
     pub mock: Option<String>,
     /// `weight`, for the random choice within the group. 1 by default.

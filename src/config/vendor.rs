@@ -78,6 +78,15 @@ pub const VENDORS: &[Vendor] = &[
         refuses: &[],
     },
     Vendor {
+        name: "gemini",
+        wire: Wire::Gemini,
+        base: Some("https://generativelanguage.googleapis.com/v1beta"),
+        base_variable: Some("GEMINI_API_BASE"),
+        key_variable: Some("GEMINI_API_KEY"),
+        stream_options: false,
+        refuses: &[],
+    },
+    Vendor {
         name: "groq",
         wire: Wire::OpenAiChat,
         base: Some("https://api.groq.com/openai/v1"),
@@ -281,6 +290,7 @@ pub const VENDORS: &[Vendor] = &[
 const ALIASES: &[(&str, &str)] = &[
     ("custom_openai", "openai_like"),
     ("fireworks", "fireworks_ai"),
+    ("google_ai_studio", "gemini"),
     ("lmstudio", "lm_studio"),
     ("ollama_chat", "ollama"),
     ("together", "together_ai"),
@@ -291,6 +301,7 @@ const ALIASES: &[(&str, &str)] = &[
 /// Variables that litellm also takes a key from, in its order, after the vendor's own. Those of a vendor that needs no key
 /// are all here.
 const OTHER_KEY_VARIABLES: &[(&str, &[&str])] = &[
+    ("gemini", &["GOOGLE_API_KEY"]),
     ("fireworks_ai", &["FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"]),
     ("hosted_vllm", &["HOSTED_VLLM_API_KEY"]),
     ("lm_studio", &["LM_STUDIO_API_KEY"]),
@@ -343,11 +354,9 @@ pub const NOT_YET: &[&str] = &[
     "featherless_ai",
     "friendliai",
     "galadriel",
-    "gemini",
     "gigachat",
     "github",
     "github_copilot",
-    "google_ai_studio",
     "heroku",
     "huggingface",
     "infinity",
@@ -446,6 +455,7 @@ impl Vendor {
         let base = match self.wire {
             Wire::OpenAiChat => without(base, &["/chat/completions"]),
             Wire::AnthropicMessages => without(without(base, &["/v1/messages", "/messages"]), &["/v1"]),
+            Wire::Gemini => without(base, &["/models"]),
         };
         if self.name == "ollama" && base.matches('/').count() == 2 {
             return Ok(format!("{base}/v1"));
@@ -466,6 +476,7 @@ fn others(table: &[(&str, &'static [&'static str])], name: &str) -> impl Iterato
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::profile::Profile;
 
     #[test]
     fn the_tables_are_sound() {
@@ -485,6 +496,25 @@ mod tests {
             assert!(find(name).is_some(), "{name}");
         }
         assert!(find("azure").is_none());
+        assert!(ALIASES.is_sorted());
+    }
+
+    #[test]
+    fn what_is_known_of_vendors_is_told_once() {
+        for vendor in VENDORS.iter().filter(|vendor| vendor.wire == Wire::OpenAiChat) {
+            let profile = Profile::find(vendor.wire, vendor.name, "some-model");
+            assert_eq!(profile.stream_options, vendor.stream_options, "{}", vendor.name);
+            let refuses = |field: &str| vendor.refuses.contains(&field);
+            assert_eq!(profile.penalties, !refuses("presence_penalty"), "{}", vendor.name);
+            assert!(!(refuses("logprobs") && profile.logprobs), "{}", vendor.name);
+        }
+        // One row each, so that nobody's conversion depends on the order of rows.
+        for (position, vendor) in VENDORS.iter().enumerate() {
+            assert!(VENDORS.iter().skip(position + 1).all(|other| other.name != vendor.name), "{}", vendor.name);
+        }
+        let gemini = find("google_ai_studio").unwrap();
+        assert_eq!((gemini.name, gemini.wire), ("gemini", Wire::Gemini));
+        assert_eq!(gemini.key_variables().collect::<Vec<_>>(), ["GEMINI_API_KEY", "GOOGLE_API_KEY"]);
     }
 
     #[test]
@@ -496,6 +526,8 @@ mod tests {
             ("openai", "http://[::1]:8000/v1", Ok("http://[::1]:8000/v1")),
             ("anthropic", "https://h/v1/messages", Ok("https://h")),
             ("anthropic", "https://h/anthropic/v1/", Ok("https://h/anthropic")),
+            ("gemini", "https://h/v1beta/", Ok("https://h/v1beta")),
+            ("gemini", "https://h/v1beta/models/", Ok("https://h/v1beta")),
             ("ollama", "http://localhost:11434/", Ok("http://localhost:11434/v1")),
             ("ollama", "http://localhost:11434/x", Ok("http://localhost:11434/x")),
             ("openai", "localhost:4000", Err("a base URL must start with `https://` or `http://`")),

@@ -79,8 +79,11 @@ async fn whole(response: Response<Body>, after: Option<After>) -> ApiGatewayV2ht
     let (mut head, body) = response.into_parts();
     let Ok(body) = body.collect().await;
     let mut body = body.to_bytes();
-    if body.len() > LARGEST {
-        let message = format!("the answer has {} bytes, and a function that buffers can send {LARGEST}", body.len());
+    let text = std::str::from_utf8(&body).is_ok();
+    // What is no text goes as base64.
+    let largest = if text { LARGEST } else { LARGEST / 4 * 3 };
+    if body.len() > largest {
+        let message = format!("the answer has {} bytes, and a function that buffers can send {largest}", body.len());
         tracing::error!("{message}");
         if let Some(after) = after {
             after.failed(502, "too_large", &message);
@@ -172,5 +175,37 @@ where
             after.run(gateway.observer());
             result
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whole_answers_are_text_or_base64_and_fit() {
+        let answer = |body: Vec<u8>| whole(Response::new(Body::full(body)), None);
+        let cases: [(Vec<u8>, i64, bool); 6] = [
+            ("grüß".into(), 200, false),
+            (b"ID3\x00\xff\xfb".to_vec(), 200, true),
+            (vec![b'a'; LARGEST], 200, false),
+            (vec![b'a'; LARGEST + 1], 502, false),
+            (vec![0xff; LARGEST / 4 * 3], 200, true),
+            (vec![0xff; LARGEST / 4 * 3 + 1], 502, false),
+        ];
+        for (body, status, base64) in cases {
+            let got = answer(body.clone()).await;
+            assert_eq!((got.status_code, got.is_base64_encoded), (status, base64), "{} bytes", body.len());
+            if status == 200 {
+                let sent: &[u8] = match got.body.as_ref().unwrap() {
+                    lambda_http::Body::Binary(bytes) => bytes,
+                    lambda_http::Body::Text(text) => text.as_bytes(),
+                    _ => &[],
+                };
+                assert_eq!(sent, body);
+                // Lambda takes 6 MB of JSON.
+                assert!(serde_json::to_string(&got).unwrap().len() <= 6 << 20);
+            }
+        }
     }
 }

@@ -7,9 +7,12 @@ pub mod auth;
 pub mod pages;
 mod pieces;
 pub mod pipeline;
+mod ratelimit;
+mod receive;
 pub mod refusal;
 pub mod routes;
 pub mod secrets;
+mod send;
 pub mod tail;
 
 use std::fmt::Display;
@@ -296,7 +299,7 @@ impl Gateway {
             }
             return open.refused(refusal, wire);
         }
-        let Endpoint::Model(wire, operation) = endpoint else {
+        let Endpoint::Model(task) = endpoint else {
             return match pages::page(self, state, &endpoint, wire, call) {
                 Ok(response) => quiet(open, response),
                 Err(refusal) => open.refused(refusal, wire),
@@ -309,7 +312,7 @@ impl Gateway {
         }
         match body {
             Ok(body) => {
-                let request = pipeline::Request { state, wire, operation, headers: &head.headers, body, call };
+                let request = pipeline::Request { state, task, headers: &head.headers, body, call };
                 pipeline::run(request, open).await
             }
             Err(refusal) => open.refused(refusal, wire),

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use super::routes::Endpoint;
+use super::routes::{self, Endpoint};
 use super::{Body, Call, Exposure, Gateway, State};
 use crate::config::secret::{Text, describe};
 use crate::config::settings::{Group, Settings};
@@ -35,7 +35,7 @@ pub(super) fn page(
             let text = gateway.observer().metrics().render(gateway.lambda);
             respond("text/plain; version=0.0.4; charset=utf-8", text)
         }
-        Endpoint::Home | Endpoint::Model(..) => respond("text/html; charset=utf-8", home(state, call)),
+        Endpoint::Home | Endpoint::Model(_) => respond("text/html; charset=utf-8", home(state, call)),
     })
 }
 
@@ -58,7 +58,7 @@ fn models(state: &State, wire: Wire) -> Value {
     let groups = &state.settings.groups;
     let data: Vec<Value> = groups.iter().map(|group| describe_group(state, wire, group)).collect();
     match wire {
-        Wire::OpenAiChat => json!({"object": "list", "data": data}),
+        Wire::OpenAiChat | Wire::Gemini => json!({"object": "list", "data": data}),
         Wire::AnthropicMessages => json!({
             "data": data, "has_more": false,
             "first_id": groups.first().map(|group| &group.name), "last_id": groups.last().map(|group| &group.name),
@@ -78,7 +78,7 @@ fn model(state: &State, wire: Wire, id: &str) -> Result<Value, Refusal> {
 
 fn describe_group(state: &State, wire: Wire, group: &Group) -> Value {
     let mut value = match wire {
-        Wire::OpenAiChat => json!({
+        Wire::OpenAiChat | Wire::Gemini => json!({
             "id": group.name, "object": "model", "created": state.since, "owned_by": "feathergate",
             "mode": group.info.mode.as_deref().unwrap_or("chat"),
         }),
@@ -135,6 +135,10 @@ fn home(state: &State, call: &Call) -> String {
         .replace("{notice}", notice)
         .replace("{model}", &escape(first))
         .replace("{key}", key)
+        .replace(
+            "{paths}",
+            &format!("<li><code>{}</code></li>", routes::calls().collect::<Vec<_>>().join("</code></li><li><code>")),
+        )
 }
 
 fn escape(text: &str) -> String {
@@ -159,8 +163,8 @@ pub(super) fn cors(settings: &Settings, origin: Option<&HeaderValue>, headers: &
         let Some(origin) = known else { return };
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
-    let exposed = "x-request-id, request-id, x-upstream-request-id, x-feathergate-dropped, retry-after";
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
+    // Credentials are never allowed, so the star means all (Fetch standard): rate limits come under many names.
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("x-request-id, *"));
 }
 
 /// Answers a browser's question before the question; the origin is judged by [`cors`].

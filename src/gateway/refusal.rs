@@ -4,12 +4,67 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
+use super::ratelimit;
 use super::tail::Body;
-use crate::wire::{self, ApiError, ConvertError, DecodeError, Failure, FailureKind, Wire};
+use crate::wire::{self, ApiError, ConvertError, DecodeError, Failure, FailureKind, Task, Wire};
 
 /// Headers of a failed upstream answer that tell a client when to come back.
 const RETRY_HEADERS: [HeaderName; 3] =
     [RETRY_AFTER, HeaderName::from_static("retry-after-ms"), HeaderName::from_static("x-should-retry")];
+
+/// Between whom a request goes: what the words about a failure depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) task: Task,
+    /// The upstream's dialect.
+    pub(super) from: Wire,
+    pub(super) vendor: &'static str,
+    /// The client cannot read the upstream's own errors.
+    pub(super) converts: bool,
+}
+
+/// A failure as a client is told of it.
+pub(super) struct Told {
+    pub(super) status: u16,
+    pub(super) code: Option<&'static str>,
+    pub(super) message: String,
+}
+
+impl Way {
+    /// What the client is told. Within a dialect that is what the upstream said; in another one the status is the one that
+    /// stands there for the same thing, and the words say whose they are.
+    pub(super) fn told(&self, failure: &Failure) -> Told {
+        let Failure { kind, status, message, .. } = failure;
+        if !self.converts {
+            return Told { status: *status, code: None, message: message.clone() };
+        }
+        let too_long = *kind == FailureKind::TooLong && *status != 413;
+        let (status, code) = match self.task.wire() {
+            Wire::OpenAiChat | Wire::Gemini => match (kind, status) {
+                _ if too_long => (400, Some("context_length_exceeded")),
+                (FailureKind::Filtered, _) => (400, Some("content_filter")),
+                (FailureKind::RateLimited, 402) => (429, Some("insufficient_quota")),
+                (FailureKind::NotFound, 404) => (404, Some("model_not_found")),
+                (_, 529) => (503, None),
+                _ => (*status, None),
+            },
+            Wire::AnthropicMessages => match (kind, status) {
+                _ if too_long => (400, None),
+                (FailureKind::Filtered, _) => (400, None),
+                (FailureKind::Overloaded, _) => (529, None),
+                (FailureKind::Timeout, _) => (504, None),
+                (_, 500..) => (500, None),
+                _ => (*status, None),
+            },
+        };
+        let mut message = format!("{}: {message}", self.vendor);
+        // Clients of Anthropic's know a full context by these words, and compact the conversation.
+        if too_long && self.task.wire() == Wire::AnthropicMessages {
+            message.insert_str(0, "prompt is too long: ");
+        }
+        Told { status, code, message }
+    }
+}
 
 /// Why a request gets no answer.
 #[derive(Debug)]
@@ -76,26 +131,36 @@ impl Refusal {
     }
 
     /// An upstream's failure. A refused credential is ours and not the client's, so it must not read as the client's; nor
-    /// may the upstream's words go out, which often quote a part of the key.
+    /// may the upstream's words go out, which often quote a part of the key. `headers` are the upstream's, `now` is in Unix
+    /// milliseconds.
     #[must_use]
-    pub fn upstream(failure: Failure, vendor: &str, model: &str, headers: Option<&HeaderMap>) -> Self {
-        if failure.kind == FailureKind::Auth {
+    pub(super) fn upstream(failure: Failure, way: &Way, model: &str, headers: Option<&HeaderMap>, now: u64) -> Self {
+        if failure.kind == FailureKind::Auth || failure.status == 401 {
             let message = format!(
-                "the upstream `{vendor}` refused the gateway's credential for model `{model}` (status {}); the operator \
-                 of this gateway has to check its key",
-                failure.status
+                "the upstream `{}` refused the gateway's credential for model `{model}` (status {}); the operator of this \
+                 gateway has to check its key",
+                way.vendor, failure.status
             );
             let status = StatusCode::BAD_GATEWAY;
-            return Self::new(status, failure.kind.label(), message).code("upstream_credential_refused").no_retry();
+            return Self::new(status, FailureKind::Auth.label(), message)
+                .code("upstream_credential_refused")
+                .no_retry();
         }
-        let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let mut refusal = Self::new(status, failure.kind.label(), failure.message);
-        refusal.body = failure.body;
+        let told = way.told(&failure);
+        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut refusal = Self::new(status, failure.kind.label(), told.message);
+        refusal.code = told.code;
+        refusal.body = failure.body.filter(|_| !way.converts);
+        if let Some(seconds) = failure.retry_after {
+            refusal.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        let Some(headers) = headers else { return refusal };
         for name in &RETRY_HEADERS {
-            if let Some(value) = headers.and_then(|headers| headers.get(name)) {
+            if let Some(value) = headers.get(name) {
                 refusal.headers.insert(name, value.clone());
             }
         }
+        ratelimit::forward((way.from, headers), (way.task.wire(), &mut refusal.headers), now);
         refusal
     }
 
@@ -126,6 +191,8 @@ impl From<DecodeError> for Refusal {
     fn from(error: DecodeError) -> Self {
         let refusal = Self::bad_request(error.message);
         match error.field {
+            // The code by which the SDKs of Anthropic know that the whole conversation has to be sent.
+            Some(field) if field == "thread" => refusal.param(field).code("thread_unsupported_request"),
             Some(field) => refusal.param(field),
             None => refusal,
         }
@@ -136,14 +203,114 @@ impl From<ConvertError> for Refusal {
     fn from(error: ConvertError) -> Self {
         match error {
             ConvertError::Decode(error) => error.into(),
-            ConvertError::Unlike { to, .. } => {
-                let path = match to {
-                    Wire::OpenAiChat => "/v1/chat/completions",
-                    Wire::AnthropicMessages => "/v1/messages",
-                };
-                Self::new(StatusCode::NOT_IMPLEMENTED, "unlike_wires", format!("{error}; call it at `{path}`"))
-                    .no_retry()
+            ConvertError::Unsendable(error) => Self::new(StatusCode::BAD_REQUEST, "unsendable", error.message)
+                .param(error.field)
+                .code("unsupported_value"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Operation;
+
+    fn way(from: Wire, to: Wire) -> Way {
+        Way { task: Task::Chat(to, Operation::Generate), from, vendor: "v", converts: from != to }
+    }
+
+    #[test]
+    fn w13_w66_failures_keep_their_meaning_in_the_other_dialect() {
+        use FailureKind as K;
+        let (openai, anthropic, gemini) = (Wire::OpenAiChat, Wire::AnthropicMessages, Wire::Gemini);
+        let cases = [
+            (anthropic, openai, K::Overloaded, 529, 503, "server_error", None),
+            (anthropic, openai, K::RateLimited, 402, 429, "insufficient_quota", Some("insufficient_quota")),
+            (anthropic, openai, K::RateLimited, 429, 429, "rate_limit_error", Some("rate_limit_exceeded")),
+            (anthropic, openai, K::TooLong, 400, 400, "invalid_request_error", Some("context_length_exceeded")),
+            (anthropic, openai, K::TooLong, 413, 413, "invalid_request_error", None),
+            (gemini, openai, K::Filtered, 400, 400, "invalid_request_error", Some("content_filter")),
+            (gemini, openai, K::NotFound, 404, 404, "invalid_request_error", Some("model_not_found")),
+            (gemini, openai, K::BadRequest, 400, 400, "invalid_request_error", None),
+            (gemini, openai, K::Timeout, 504, 504, "server_error", None),
+            (openai, anthropic, K::Overloaded, 503, 529, "overloaded_error", None),
+            (openai, anthropic, K::Server, 503, 500, "api_error", None),
+            (openai, anthropic, K::Server, 502, 500, "api_error", None),
+            (openai, anthropic, K::Unreachable, 502, 500, "api_error", None),
+            (openai, anthropic, K::Timeout, 504, 504, "timeout_error", None),
+            (openai, anthropic, K::Timeout, 408, 504, "timeout_error", None),
+            (openai, anthropic, K::RateLimited, 429, 429, "rate_limit_error", None),
+            (openai, anthropic, K::BadRequest, 422, 422, "invalid_request_error", None),
+            (gemini, anthropic, K::TooLong, 413, 413, "request_too_large", None),
+            (gemini, anthropic, K::NotFound, 404, 404, "not_found_error", None),
+        ];
+        for (from, to, kind, status, want, class, code) in cases {
+            let mut failure = Failure::new(kind, status, "words");
+            failure.body = Some(Bytes::from_static(b"the upstream's own"));
+            let refusal = Refusal::upstream(failure, &way(from, to), "m", None, 0);
+            assert_eq!(refusal.status.as_u16(), want, "{from:?} {kind:?} {status}");
+            assert_eq!(refusal.message, "v: words");
+            let text = wire::encode_error(
+                to,
+                &ApiError { status: want, message: "x", param: None, code: refusal.code, request_id: None },
+            );
+            let error: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(error["error"]["type"], class, "{from:?} {kind:?} {status}");
+            if to == openai {
+                assert_eq!(error["error"]["code"].as_str(), code, "{from:?} {kind:?} {status}");
             }
+            assert!(refusal.body.is_none());
+        }
+        let long = way(gemini, anthropic).told(&Failure::new(K::TooLong, 400, "too many"));
+        assert_eq!((long.status, long.message.as_str()), (400, "prompt is too long: v: too many"));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_sent_is_a_400_that_names_the_field() {
+        let mut losses = wire::loss::Losses::new(wire::OnLoss::Reject);
+        losses.setting("seed", "Anthropic has no such setting");
+        let unsendable = losses.settle().unwrap_err();
+        for (wire, want) in [
+            (
+                Wire::OpenAiChat,
+                serde_json::json!({"type": "invalid_request_error", "param": "seed", "code": "unsupported_value"}),
+            ),
+            (Wire::AnthropicMessages, serde_json::json!({"type": "invalid_request_error"})),
+        ] {
+            let refusal = Refusal::from(ConvertError::Unsendable(unsendable.clone()));
+            let response = refusal.into_response(wire, "r");
+            assert_eq!(response.status(), 400);
+            let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let message = body["error"]["message"].as_str().unwrap();
+            assert!(message.contains("`seed` (Anthropic has no such setting)"), "{message}");
+            for (name, value) in want.as_object().unwrap() {
+                assert_eq!(&body["error"][name], value, "{wire:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn w69_when_to_come_back_is_told() {
+        let mut headers = HeaderMap::new();
+        headers.insert("anthropic-ratelimit-requests-remaining", HeaderValue::from_static("0"));
+        headers.insert("set-cookie", HeaderValue::from_static("a=b"));
+        let failure = || {
+            let mut failure = Failure::new(FailureKind::RateLimited, 429, "slow");
+            failure.retry_after = Some(35);
+            failure
+        };
+        let way = way(Wire::AnthropicMessages, Wire::OpenAiChat);
+        let refusal = Refusal::upstream(failure(), &way, "m", Some(&headers), 0);
+        assert_eq!(refusal.headers["retry-after"], "35");
+        assert_eq!(refusal.headers["x-ratelimit-remaining-requests"], "0");
+        assert_eq!(refusal.headers.len(), 2);
+        for name in ["retry-after", "retry-after-ms", "x-should-retry"] {
+            headers.insert(name, HeaderValue::from_static("7"));
+        }
+        let refusal = Refusal::upstream(failure(), &way, "m", Some(&headers), 0);
+        for name in ["retry-after", "retry-after-ms", "x-should-retry"] {
+            assert_eq!(refusal.headers[name], "7");
         }
     }
 }

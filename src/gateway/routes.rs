@@ -6,13 +6,14 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::refusal::Refusal;
 use crate::route::nearest;
-use crate::wire::{Operation, Wire};
+use crate::wire::direct::Path;
+use crate::wire::{Operation, Task, Wire};
 
 /// What a request calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A model: chat completions, messages, or a token count.
-    Model(Wire, Operation),
+    /// A model.
+    Model(Task),
     /// The list of models.
     Models,
     /// One of them.
@@ -34,9 +35,10 @@ impl Endpoint {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Model(Wire::OpenAiChat, _) => "chat.completions",
-            Self::Model(Wire::AnthropicMessages, Operation::Generate) => "messages",
-            Self::Model(Wire::AnthropicMessages, Operation::CountTokens) => "messages.count_tokens",
+            Self::Model(Task::Chat(Wire::OpenAiChat | Wire::Gemini, _)) => "chat.completions",
+            Self::Model(Task::Chat(Wire::AnthropicMessages, Operation::Generate)) => "messages",
+            Self::Model(Task::Chat(Wire::AnthropicMessages, Operation::CountTokens)) => "messages.count_tokens",
+            Self::Model(Task::Direct(path)) => path.label(),
             Self::Models | Self::ModelInfo(_) => "models",
             Self::Health | Self::Liveness | Self::Readiness => "health",
             Self::Metrics => "metrics",
@@ -52,17 +54,25 @@ impl Endpoint {
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Model(..) => "POST, OPTIONS",
+            Self::Model(_) => "POST, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
 }
 
+const CHAT: Endpoint = Endpoint::Model(Task::Chat(Wire::OpenAiChat, Operation::Generate));
+const MESSAGES: Endpoint = Endpoint::Model(Task::Chat(Wire::AnthropicMessages, Operation::Generate));
+const COUNT: Endpoint = Endpoint::Model(Task::Chat(Wire::AnthropicMessages, Operation::CountTokens));
+
+const fn direct(path: Path) -> (&'static str, Endpoint, bool) {
+    (path.path(), Endpoint::Model(Task::Direct(path)), true)
+}
+
 /// The paths, without `/v1`; the flag says whether they also stand below it.
-const PATHS: [(&str, Endpoint, bool); 11] = [
-    ("/chat/completions", Endpoint::Model(Wire::OpenAiChat, Operation::Generate), true),
-    ("/messages", Endpoint::Model(Wire::AnthropicMessages, Operation::Generate), true),
-    ("/messages/count_tokens", Endpoint::Model(Wire::AnthropicMessages, Operation::CountTokens), true),
+const PATHS: [(&str, Endpoint, bool); 23] = [
+    ("/chat/completions", CHAT, true),
+    ("/messages", MESSAGES, true),
+    ("/messages/count_tokens", COUNT, true),
     ("/models", Endpoint::Models, true),
     ("/health", Endpoint::Health, true),
     // litellm's spelling, and the usual one.
@@ -72,7 +82,25 @@ const PATHS: [(&str, Endpoint, bool); 11] = [
     ("/metrics", Endpoint::Metrics, true),
     ("/", Endpoint::Home, false),
     ("/v1", Endpoint::Home, false),
+    direct(Path::Completions),
+    direct(Path::Embeddings),
+    direct(Path::Moderations),
+    direct(Path::ImageGenerations),
+    direct(Path::ImageEdits),
+    direct(Path::ImageVariations),
+    direct(Path::Speech),
+    direct(Path::Transcriptions),
+    direct(Path::Translations),
+    direct(Path::Responses),
+    direct(Path::ResponsesCompact),
+    direct(Path::ResponsesInputTokens),
 ];
+
+/// The paths that call a model.
+pub(super) fn calls() -> impl Iterator<Item = String> {
+    let calls = PATHS.into_iter().filter(|(_, endpoint, _)| matches!(endpoint, Endpoint::Model(_)));
+    calls.map(|(path, ..)| format!("/v1{path}"))
+}
 
 /// Finds the endpoint. A trailing slash is overlooked.
 ///
@@ -92,7 +120,7 @@ pub fn find(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
         });
     let Some(endpoint) = found else { return Err(unknown(method, path, trimmed)) };
     let fits = match endpoint {
-        Endpoint::Model(..) => *method == Method::POST,
+        Endpoint::Model(_) => *method == Method::POST,
         _ => *method == Method::GET || *method == Method::HEAD,
     };
     if fits || *method == Method::OPTIONS {
@@ -162,16 +190,17 @@ mod tests {
 
     #[test]
     fn every_path_with_and_without_version() {
-        let chat = Endpoint::Model(Wire::OpenAiChat, Operation::Generate);
         for (method, path, want) in [
-            (Method::POST, "/v1/chat/completions", chat.clone()),
-            (Method::POST, "/chat/completions/", chat),
-            (Method::POST, "/v1/messages", Endpoint::Model(Wire::AnthropicMessages, Operation::Generate)),
-            (Method::POST, "/messages/count_tokens", Endpoint::Model(Wire::AnthropicMessages, Operation::CountTokens)),
+            (Method::POST, "/v1/chat/completions", CHAT),
+            (Method::POST, "/chat/completions/", CHAT),
+            (Method::POST, "/v1/messages", MESSAGES),
+            (Method::POST, "/messages/count_tokens", COUNT),
+            (Method::POST, "/v1/completions", Endpoint::Model(Task::Direct(Path::Completions))),
+            (Method::POST, "/audio/speech", Endpoint::Model(Task::Direct(Path::Speech))),
             (Method::GET, "/models", Endpoint::Models),
             (Method::HEAD, "/", Endpoint::Home),
             (Method::GET, "/v1/models/a%2Fb/c", Endpoint::ModelInfo("a/b/c".into())),
-            (Method::OPTIONS, "/v1/messages", Endpoint::Model(Wire::AnthropicMessages, Operation::Generate)),
+            (Method::OPTIONS, "/v1/messages", MESSAGES),
         ] {
             assert_eq!(find(&method, path).unwrap(), want, "{path}");
         }
@@ -183,6 +212,8 @@ mod tests {
             (Method::POST, "/v1/chat/completion", 404, "did you mean `/v1/chat/completions`?"),
             (Method::POST, "/v1/v1/messages", 404, "did you mean `/v1/messages`?"),
             (Method::POST, "/openai/v1/chat/completions", 404, "did you mean `/v1/chat/completions`?"),
+            (Method::POST, "/v1/embedding", 404, "did you mean `/v1/embeddings`?"),
+            (Method::GET, "/v1/responses/resp_1", 404, "there is no `GET /v1/responses/resp_1` here"),
             (Method::GET, "/favicon.ico", 404, "`GET /` lists what is here"),
             (Method::GET, "/v1/chat/completions", 405, "use POST"),
             (Method::DELETE, "/v1/models", 405, "use GET, HEAD"),

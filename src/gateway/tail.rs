@@ -12,15 +12,19 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::Finish;
+use super::refusal::Way;
 use crate::observe::Record;
 use crate::observe::clock::{self, Instant};
 use crate::upstream::ByteStream;
-use crate::wire::{self, ApiError, Failure, FailureKind, Tap, Wire};
+use crate::wire::{ApiError, Failure, FailureKind, Pipe};
 
 /// How long the connection may stay open after the wire's last event: its proper end lets the connection be used again.
 const LINGER: Duration = Duration::from_secs(1);
 /// A comment: every SSE reader skips it, every proxy sees life.
 const HEARTBEAT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// The code of a stream's error where nobody has a better one.
+const FAILED: &str = "stream_failed";
 
 /// An answer's body.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ impl Body {
 
     /// A stream.
     pub(super) fn stream(tail: Tail) -> Self {
-        Self(Kind::Stream(Guard { wire: tail.wire, request_id: tail.request_id(), tail: Some(Box::new(tail)) }))
+        Self(Kind::Stream(Guard { way: tail.way, request_id: tail.request_id(), tail: Some(Box::new(tail)) }))
     }
 
     /// Whether it is a stream.
@@ -79,7 +83,7 @@ impl http_body::Body for Body {
 /// Turns a panic in the stream into an error event: Lambda's runtime would close the stream as if all were well.
 #[derive(Debug)]
 struct Guard {
-    wire: Wire,
+    way: Way,
     request_id: String,
     tail: Option<Box<Tail>>,
 }
@@ -94,15 +98,17 @@ impl Guard {
                 let told = catch_unwind(AssertUnwindSafe(|| tail.abandon("panic", "the gateway's own code failed")));
                 drop((told, catch_unwind(AssertUnwindSafe(|| self.tail = None))));
                 let message = "the gateway failed while it passed the answer on; the answer is not complete";
-                Poll::Ready(Some(error_event(self.wire, 500, message, &self.request_id)))
+                let error = ApiError {
+                    status: 500,
+                    message,
+                    param: None,
+                    code: Some(FAILED),
+                    request_id: Some(&self.request_id),
+                };
+                Poll::Ready(Some(self.way.task.error_event(&error, 0)))
             }
         }
     }
-}
-
-fn error_event(wire: Wire, status: u16, message: &str, request_id: &str) -> Bytes {
-    let error = ApiError { status, message, param: None, code: Some("stream_failed"), request_id: Some(request_id) };
-    wire::encode_error_event(wire, &error)
 }
 
 /// The limits of a stream in time.
@@ -118,9 +124,9 @@ pub(super) struct Limits {
 
 /// A stream on its way: upstream → tap → client, then the reckoning.
 pub(super) struct Tail {
-    wire: Wire,
+    way: Way,
     upstream: Option<ByteStream>,
-    tap: Option<Tap>,
+    tap: Option<Pipe>,
     first: Option<Bytes>,
     limits: Limits,
     heard: Instant,
@@ -133,14 +139,14 @@ pub(super) struct Tail {
 
 impl std::fmt::Debug for Tail {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Tail").field("wire", &self.wire).field("tap", &self.tap).finish_non_exhaustive()
+        formatter.debug_struct("Tail").field("way", &self.way).field("tap", &self.tap).finish_non_exhaustive()
     }
 }
 
 impl Tail {
     /// Goes on with `upstream` after `first`, the bytes up to the commit point.
     pub(super) fn new(
-        (wire, tap, first): (Wire, Tap, Bytes),
+        (way, tap, first): (Way, Pipe, Bytes),
         upstream: ByteStream,
         limits: Limits,
         record: Box<Record>,
@@ -149,7 +155,7 @@ impl Tail {
         let now = clock::now();
         finish.gateway.observer.metrics().stream_opened();
         Self {
-            wire,
+            way,
             upstream: Some(upstream),
             tap: Some(tap),
             first: Some(first).filter(|first| !first.is_empty()),
@@ -203,7 +209,7 @@ impl Tail {
     /// Waits for the next alarm. The timer is set anew only when it fires, not at every chunk.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Alarm> {
         loop {
-            let over = self.tap.as_ref().is_some_and(Tap::over);
+            let over = self.tap.as_ref().is_some_and(Pipe::over);
             let idle = self.heard + if over { LINGER } else { self.limits.idle };
             let beat = self.limits.heartbeat.filter(|_| !over).map(|heartbeat| self.spoke + heartbeat);
             let next = [Some(idle), beat, Some(self.limits.deadline)].into_iter().flatten().min().unwrap_or(idle);
@@ -231,15 +237,24 @@ impl Tail {
     /// Ends the stream: the rest of a good one, or an error event.
     fn close(&mut self, cut: Option<Failure>) -> Option<Bytes> {
         self.upstream = None;
-        let tally = self.tap.take()?.finish(cut);
+        let tap = self.tap.take()?;
+        let events = tap.events();
+        let tally = tap.finish(cut);
         let mut last = tally.bytes;
         if let Some(record) = &mut self.record {
             record.usage.replace(tally.usage);
             if let Some(failure) = tally.failure {
                 record.error_class = Some(failure.kind.label());
                 if !tally.told {
-                    let message = format!("{}; the answer is not complete", failure.message);
-                    last = error_event(self.wire, failure.status, &message, &record.request_id);
+                    let told = self.way.told(&failure);
+                    let error = ApiError {
+                        status: told.status,
+                        message: &format!("{}; the answer is not complete", told.message.trim_end_matches('.')),
+                        param: None,
+                        code: told.code.or(Some(FAILED)),
+                        request_id: Some(&record.request_id),
+                    };
+                    last = Bytes::from([last, self.way.task.error_event(&error, events)].concat());
                 }
                 record.error = Some(failure.message);
             }

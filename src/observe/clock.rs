@@ -37,6 +37,37 @@ pub fn rfc3339(millis: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
+/// The Unix milliseconds of an RFC 3339 date and time after 1970.
+#[must_use]
+pub fn unix_of_rfc3339(text: &str) -> Option<u64> {
+    let (date, time) = text.split_once(['T', 't', ' '])?;
+    let mut date = date.splitn(3, '-').map(|part| part.parse::<u64>().ok());
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let end = time.find(['Z', 'z', '+', '-'])?;
+    let (time, zone) = time.split_at_checked(end)?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let mut time = time.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    let sane = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !sane || hour > 23 || minute > 59 || second > 60 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digit = |place: usize| fraction.as_bytes().get(place).map_or(0, |digit| u64::from(digit - b'0'));
+    let milli = digit(0) * 100 + digit(1) * 10 + digit(2);
+    // The inverse of the above, by the same author.
+    let year = if month > 2 { year } else { year - 1 };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let millis = days.checked_sub(719_468)? * 86_400_000 + hour * 3_600_000 + minute * 60_000 + second * 1000 + milli;
+    let offset = match zone.split_once(':') {
+        None => return matches!(zone, "Z" | "z").then_some(millis),
+        Some((hours, minutes)) => hours.get(1..)?.parse::<u64>().ok()? * 60 + minutes.parse::<u64>().ok()?,
+    };
+    let offset = offset.checked_mul(60_000)?;
+    if zone.starts_with('+') { millis.checked_sub(offset) } else { millis.checked_add(offset) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +82,14 @@ mod tests {
         ];
         for (millis, text) in cases {
             assert_eq!(rfc3339(millis), text);
+            assert_eq!(unix_of_rfc3339(text), Some(millis));
+        }
+        let same = ["2000-02-29T00:00:00Z", "2000-02-29t01:30:00+01:30", "2000-02-28 23:00:00.0000001-01:00"];
+        assert_eq!(same.map(unix_of_rfc3339), [Some(951_782_400_000); 3]);
+        for bad in
+            ["", "2000-02-29", "2000-02-29T00:00:00", "2000-13-01T00:00:00Z", "1969-12-31T00:00:00Z", "x-1-1T0:0:0Z"]
+        {
+            assert_eq!(unix_of_rfc3339(bad), None, "{bad}");
         }
     }
 }

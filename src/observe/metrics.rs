@@ -1,6 +1,7 @@
 //! Counters of this process, and their Prometheus text (exposition format 0.0.4).
 //!
-//! Labels are bounded: model groups and vendors come from the configuration, classes from a closed list.
+//! Labels are bounded: model groups and vendors come from the configuration, classes from a closed list, and of the fields that
+//! clients name only so many are told apart.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,6 +31,7 @@ struct Counts {
 struct Group {
     requests: BTreeMap<(&'static str, u16, &'static str), u64>,
     tokens: BTreeMap<(&'static str, &'static str), u64>,
+    losses: BTreeMap<String, u64>,
     times: [Histogram; 3],
 }
 
@@ -74,6 +76,13 @@ impl Metrics {
             if let Some(tokens) = tokens {
                 *group.tokens.entry((upstream, kind)).or_default() += tokens;
             }
+        }
+        for loss in &record.losses {
+            let mut field = kind(&loss.field);
+            if !group.losses.contains_key(&field) && group.losses.len() >= MOST_FIELDS {
+                "other".clone_into(&mut field);
+            }
+            *group.losses.entry(field).or_default() += 1;
         }
         for ((histogram, value), bounds) in group.times.iter_mut().zip(times).zip([&LATENCY, &LATENCY, &OVERHEAD]) {
             if let Some(value) = value {
@@ -123,6 +132,13 @@ impl Metrics {
                 );
             }
         }
+        head(&mut out, "losses_total", "counter", "Request fields that an upstream did not get as they were sent.");
+        for (group, counts) in &counts.groups {
+            let group = label(group);
+            for (field, count) in &counts.losses {
+                let _ = writeln!(out, "feathergate_losses_total{{model_group=\"{group}\",field=\"{field}\"}} {count}");
+            }
+        }
         for (place, name, help, bounds) in [
             (0, "time_to_first_byte_seconds", "From the request to the answer's first byte.", &LATENCY),
             (1, "request_duration_seconds", "From the request to the answer's last byte.", &LATENCY),
@@ -139,6 +155,27 @@ impl Metrics {
         let _ = writeln!(out, "feathergate_open_streams {}", self.open_streams.load(Ordering::Relaxed));
         out
     }
+}
+
+/// The most fields that are told apart in one model group.
+const MOST_FIELDS: usize = 100;
+
+/// What kind of field this is: its path without indexes, and without names that belong to the client and not to the dialect.
+fn kind(field: &str) -> String {
+    let mut out = String::with_capacity(field.len().min(64));
+    let mut index = false;
+    for c in field.chars() {
+        index &= c != ']';
+        if !index && (c.is_ascii_alphanumeric() || "._-[]".contains(c)) {
+            out.push(c);
+        }
+        index |= c == '[';
+        // What stands behind is the name of a tool or a property.
+        if out.len() >= 64 || (c == '.' && matches!(out.as_str(), "tools." | "functions." | "metadata.")) {
+            break;
+        }
+    }
+    out
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {
@@ -162,6 +199,35 @@ fn label(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_of_losses_are_told_apart_by_kind_and_not_without_end() {
+        for (field, want) in [
+            ("seed", "seed"),
+            ("messages[12].content[3].image_url", "messages[].content[].image_url"),
+            ("tools.my_search", "tools."),
+            ("x\"} 1\n", "x1"),
+        ] {
+            assert_eq!(kind(field), want);
+        }
+        let metrics = Metrics::default();
+        let mut record = Record::begin("r".to_owned(), "messages");
+        record.model_group = Some("a".to_owned());
+        for number in 0..300 {
+            let loss = |field: String| crate::wire::Loss { field: field.into(), why: "no such setting".into() };
+            record.losses = vec![loss(format!("own_{number}")), loss(format!("messages[{number}].name"))];
+            metrics.count(&record, [None; 3]);
+        }
+        let text = metrics.render(false);
+        for line in [
+            r#"feathergate_losses_total{model_group="a",field="messages[].name"} 300"#,
+            r#"feathergate_losses_total{model_group="a",field="own_98"} 1"#,
+            r#"feathergate_losses_total{model_group="a",field="other"} 201"#,
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert_eq!(text.matches("feathergate_losses_total{").count(), MOST_FIELDS + 1);
+    }
 
     #[test]
     fn the_text_counts_and_escapes() {

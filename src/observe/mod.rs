@@ -15,7 +15,7 @@ use serde::ser::{SerializeMap as _, Serializer as _};
 use serde_json::json;
 use tracing::Level;
 
-use crate::wire::Usage;
+use crate::wire::{Loss, Usage};
 use metrics::Metrics;
 
 /// The `tracing` target of the request line: `RUST_LOG=feathergate::request=off` silences it.
@@ -58,8 +58,8 @@ pub struct Record {
     pub error_class: Option<&'static str>,
     /// Why it failed, in a sentence.
     pub error: Option<String>,
-    /// Fields that the upstream did not get.
-    pub dropped: Vec<String>,
+    /// What the upstream did not get as the client sent it.
+    pub losses: Vec<Loss>,
     /// The client's body, where bodies are switched on.
     pub request_body: Option<String>,
     /// The answer's body, where bodies are switched on.
@@ -88,7 +88,7 @@ impl Record {
             usage: Usage::default(),
             error_class: None,
             error: None,
-            dropped: Vec::new(),
+            losses: Vec::new(),
             request_body: None,
             response_body: None,
         }
@@ -194,7 +194,11 @@ fn line(record: &Record, times: Times, embedded: bool) -> String {
     line.put_known("reasoning_tokens", record.usage.reasoning);
     line.put_known("error_class", record.error_class);
     line.put_known("error", record.error.as_ref());
-    line.put_known("dropped", Some(&record.dropped).filter(|dropped| !dropped.is_empty()));
+    let dropped: Vec<&str> = record.losses.iter().map(|loss| &*loss.field).collect();
+    line.put_known("dropped", Some(dropped).filter(|dropped| !dropped.is_empty()));
+    // With the reasons: what a client's developer asks next.
+    let losses: Vec<String> = record.losses.iter().map(|loss| format!("{}: {}", loss.field, loss.why)).collect();
+    line.put_known("losses", Some(losses).filter(|losses| !losses.is_empty()));
     line.put_known("request_body", record.request_body.as_ref());
     line.put_known("response_body", record.response_body.as_ref());
     if embedded && record.model_group.is_some() {
@@ -315,6 +319,14 @@ mod tests {
         let line: Value = serde_json::from_str(&line(&record(), TIMES, false)).unwrap();
         assert_eq!((&line["ttfb_ms"], &line["overhead_ms"]), (&json!(250.0), &json!(0.812)));
         assert_eq!((&line["input_tokens"], line.get("error"), line.get("_aws")), (&json!(3), None, None));
+    }
+
+    #[test]
+    fn losses_are_named_with_their_reasons() {
+        let mut record = record();
+        record.losses = vec![Loss { field: "seed".into(), why: "no such setting".into() }];
+        let line: Value = serde_json::from_str(&line(&record, TIMES, false)).unwrap();
+        assert_eq!((&line["dropped"], &line["losses"]), (&json!(["seed"]), &json!(["seed: no such setting"])));
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Envelope<'a> {
     pub usage_asked: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Field<'a> {
     name: Cow<'a, str>,
     value: &'a RawValue,
@@ -57,15 +57,7 @@ struct Field<'a> {
 /// One sentence for the sender where the body is not UTF-8, not JSON, not an object, has a field twice, or where `model`,
 /// `stream`, `messages` or `stream_options` has the wrong type.
 pub fn peek(wire: Wire, body: &[u8]) -> Result<Envelope<'_>, DecodeError> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(DecodeError::new(None, "the body is empty; send a JSON object".to_owned()));
-    }
-    let text = std::str::from_utf8(body).map_err(|error| {
-        DecodeError::new(None, format!("the body is not valid UTF-8 at byte {}", error.valid_up_to()))
-    })?;
-    let Fields(fields) = serde_json::from_str(text).map_err(|error| describe(text, &error))?;
-    let mut envelope =
-        Envelope { wire, body: text, fields, model: Cow::Borrowed(""), stream: false, usage_asked: false };
+    let mut envelope = open(wire, body)?;
     envelope.model = envelope.model_name()?;
     envelope.stream = envelope.flag("stream")?;
     let messages = envelope.value("messages").ok_or_else(|| missing("messages", "an array of messages"))?;
@@ -76,6 +68,28 @@ pub fn peek(wire: Wire, body: &[u8]) -> Result<Envelope<'_>, DecodeError> {
         envelope.usage_asked = envelope.include_usage()?;
     }
     Ok(envelope)
+}
+
+/// Looks into the body of a request that is no conversation: only its `model`, which is empty where it names none, and
+/// `stream` are read.
+pub(super) fn look(body: &[u8]) -> Result<Envelope<'_>, DecodeError> {
+    let mut envelope = open(Wire::OpenAiChat, body)?;
+    if envelope.value("model").is_some_and(|model| model.get() != "null") {
+        envelope.model = envelope.model_name()?;
+    }
+    envelope.stream = envelope.flag("stream")?;
+    Ok(envelope)
+}
+
+fn open(wire: Wire, body: &[u8]) -> Result<Envelope<'_>, DecodeError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(DecodeError::new(None, "the body is empty; send a JSON object".to_owned()));
+    }
+    let text = std::str::from_utf8(body).map_err(|error| {
+        DecodeError::new(None, format!("the body is not valid UTF-8 at byte {}", error.valid_up_to()))
+    })?;
+    let Fields(fields) = serde_json::from_str(text).map_err(|error| describe(text, &error))?;
+    Ok(Envelope { wire, body: text, fields, model: Cow::Borrowed(""), stream: false, usage_asked: false })
 }
 
 impl<'a> Envelope<'a> {
@@ -97,14 +111,31 @@ impl<'a> Envelope<'a> {
         self.fields.iter().find(|field| field.name == name).map(|field| field.value)
     }
 
-    /// Where the value of `model` stands.
-    #[must_use]
-    pub(super) fn model_span(&self) -> Range<usize> {
-        self.value("model").map_or(0..0, |value| span_in(self.body, value.get()))
+    /// Every top-level field, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.fields.iter().map(|field| (field.name.as_ref(), field.value.get()))
     }
 
-    /// The place right behind the opening brace, where fields can be put in front of all others. The object is never empty:
-    /// it has a `model`.
+    /// The same request with the fields that `keep` names only.
+    #[must_use]
+    pub(super) fn keeping(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let fields = self.fields.iter().filter(|field| keep(&field.name)).cloned().collect();
+        Self { wire: self.wire, body: self.body, fields, model: self.model.clone(), ..*self }
+    }
+
+    /// Where the value of a field stands; an empty span if it is not there.
+    #[must_use]
+    pub(super) fn span_of(&self, name: &str) -> Range<usize> {
+        self.value(name).map_or(0..0, |value| span_in(self.body, value.get()))
+    }
+
+    /// Whether there is no field at all.
+    #[must_use]
+    pub(super) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The place right behind the opening brace, where fields can be put in front of all others.
     #[must_use]
     pub(super) fn front(&self) -> usize {
         self.body.find('{').map_or(0, |brace| brace + 1)

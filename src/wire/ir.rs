@@ -103,13 +103,15 @@ pub struct Failure {
     pub message: String,
     /// The upstream's own error body, where the client can read it as it is.
     pub body: Option<Bytes>,
+    /// The seconds after which the upstream's body invites another try, rounded up.
+    pub retry_after: Option<u64>,
 }
 
 impl Failure {
     /// A failure in our words.
     #[must_use]
     pub fn new(kind: FailureKind, status: u16, message: impl Into<String>) -> Self {
-        Self { kind, status, message: message.into(), body: None }
+        Self { kind, status, message: message.into(), body: None, retry_after: None }
     }
 
     /// The stream ended, or the connection broke, before the answer's end.

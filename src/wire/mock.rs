@@ -38,7 +38,7 @@ impl Mock<'_> {
     pub fn whole(&self, wire: Wire) -> Bytes {
         let (input, output) = self.tokens();
         let body = match wire {
-            Wire::OpenAiChat => json!({
+            Wire::OpenAiChat | Wire::Gemini => json!({
                 "id": format!("chatcmpl-{}", self.id), "object": "chat.completion", "created": self.created,
                 "model": self.model, "usage": self.openai_usage(),
                 "choices": [{"index": 0, "finish_reason": "stop", "logprobs": null,
@@ -63,7 +63,7 @@ impl Mock<'_> {
     #[must_use]
     pub fn stream(&self, wire: Wire) -> Vec<Bytes> {
         match wire {
-            Wire::OpenAiChat => self.openai_stream(),
+            Wire::OpenAiChat | Wire::Gemini => self.openai_stream(),
             Wire::AnthropicMessages => self.anthropic_stream(),
         }
     }

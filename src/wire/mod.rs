@@ -4,40 +4,74 @@
 //! A request is [peeked](envelope::peek) into once; [`prepare`] turns it into the bytes for an upstream together with a
 //! [`ReplyPlan`], which knows how to read that upstream's answer: [whole](ReplyPlan::whole), [streamed](ReplyPlan::stream)
 //! or [failed](ReplyPlan::failure). Where client and upstream speak the same wire the bytes pass through, but for spans that
-//! are named in this module. Between unlike wires `prepare` refuses until conversion exists.
+//! are named in this module. Between unlike wires both directions go through one canonical form: [`chat`] for requests,
+//! [`event`] for answers.
 
 pub mod anthropic;
+pub mod chat;
+pub mod convert;
+pub mod defaults;
+pub mod direct;
+pub mod embed;
 pub mod envelope;
+pub mod estimate;
+pub mod event;
+mod fields;
+pub mod fold;
+pub mod gemini;
+pub mod ids;
 pub mod ir;
+pub mod loss;
+pub mod media;
 pub mod mock;
 pub mod openai_chat;
 pub mod pipe;
+pub mod profile;
+pub mod relay;
+pub mod schema;
 pub mod splice;
 pub mod sse;
+pub mod text;
+pub mod transcode;
+pub mod turns;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use convert::{Answering, Upstream};
 pub use envelope::{DecodeError, Envelope, peek};
 pub use ir::{ApiError, Failure, FailureKind, Usage};
-pub use pipe::{Tally, Tap};
+pub use loss::{Loss, OnLoss};
+use loss::{Losses, Unsendable};
+pub use pipe::{Pipe, Tally, Tap};
+use profile::Profile;
+use relay::Undo;
 use splice::Edit;
+use transcode::Transcoder;
 
 /// A dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wire {
-    /// OpenAI Chat Completions.
+    /// `OpenAI` Chat Completions.
     OpenAiChat,
     /// Anthropic Messages.
     AnthropicMessages,
+    /// Gemini `generateContent`. Upstreams only.
+    Gemini,
 }
 
 impl Wire {
+    /// Every wire.
+    pub const ALL: [Self; 3] = [Self::OpenAiChat, Self::AnthropicMessages, Self::Gemini];
+
     /// The name that people know it by.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
             Self::OpenAiChat => "OpenAI Chat Completions",
             Self::AnthropicMessages => "Anthropic Messages",
+            Self::Gemini => "Gemini generateContent",
         }
     }
 }
@@ -47,17 +81,48 @@ impl Wire {
 pub enum Operation {
     /// Answer, buffered or streamed.
     Generate,
-    /// Count the request's input tokens (Anthropic only).
+    /// Count the request's input tokens.
     CountTokens,
 }
 
+/// What a client asks a model for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// The next turn of a conversation, or its token count, in this dialect. Converted where the upstream speaks another one.
+    Chat(Wire, Operation),
+    /// What passes through to upstreams that have it.
+    Direct(direct::Path),
+}
+
+impl Task {
+    /// The client's dialect.
+    #[must_use]
+    pub fn wire(self) -> Wire {
+        match self {
+            Self::Chat(wire, _) => wire,
+            Self::Direct(_) => Wire::OpenAiChat,
+        }
+    }
+
+    /// An error as the last event of a stream in the client's dialect. `events` is how many went before.
+    #[must_use]
+    pub fn error_event(self, error: &ApiError<'_>, events: u64) -> Bytes {
+        match self {
+            Self::Chat(wire, _) => encode_error_event(wire, error),
+            Self::Direct(path) => path.error_event(error, events),
+        }
+    }
+}
+
 /// Where a request goes and what the operator wants changed on the way. Everything here is data of the configuration.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     /// The dialect of the upstream.
     pub wire: Wire,
     /// The model's name there.
     pub model: &'a str,
+    /// What is known of the model.
+    pub profile: &'a Profile,
     /// Top-level fields to take out.
     pub drop: &'a [String],
     /// Fields to add where the request lacks them, as JSON text.
@@ -66,6 +131,8 @@ pub struct Target<'a> {
     pub ask_usage: bool,
     /// The name that answers give as their `model`; `None` leaves the upstream's own.
     pub answer_as: Option<&'a str>,
+    /// What to do about what cannot be expressed.
+    pub on_loss: OnLoss,
 }
 
 /// A request as the upstream gets it.
@@ -73,8 +140,10 @@ pub struct Target<'a> {
 pub struct Prepared {
     /// The body.
     pub body: Bytes,
-    /// Fields that the client sent and the upstream does not get.
-    pub dropped: Vec<String>,
+    /// What the upstream does not get as the client sent it.
+    pub losses: Vec<Loss>,
+    /// Betas that the body needs at Anthropic.
+    pub betas: Vec<&'static str>,
     /// How to read the answer.
     pub reply: ReplyPlan,
 }
@@ -82,54 +151,117 @@ pub struct Prepared {
 /// Why a request cannot go to an upstream.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConvertError {
-    /// Client and upstream speak different wires.
-    #[error("this version cannot convert {} requests for a model that is served over {}", .from.title(), .to.title())]
-    Unlike {
-        /// The client's.
-        from: Wire,
-        /// The upstream's.
-        to: Wire,
-    },
-    /// The request cannot be edited: its own text is at fault.
+    /// The request's own text is at fault.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The upstream cannot be told this.
+    #[error(transparent)]
+    Unsendable(#[from] Unsendable),
 }
 
 /// Makes the upstream's request from the client's. `body` is what `envelope` was peeked from.
 ///
 /// On the same wire the result differs from `body` in these spans only, all at the top level: the value of `model`;
-/// `stream_options`, where usage is asked for; fields of `drop`, taken out; and `defaults`, put in front.
+/// `stream_options`, where usage is asked for; fields of `drop`, taken out; and `defaults`, put in front. Deeper than that only
+/// thoughts of other models are taken out, which this gateway wrote into an answer and marked as its own, and `thinking` is
+/// switched off where the last calls began with one. Between unlike wires
+/// the request is read into its [canonical form](chat) and written anew.
 ///
 /// # Errors
-/// [`ConvertError`] where the upstream speaks another wire.
+/// [`ConvertError`], for the client.
 pub fn prepare(
     envelope: &Envelope<'_>,
     body: &Bytes,
     operation: Operation,
     to: &Target<'_>,
 ) -> Result<Prepared, ConvertError> {
-    let from = envelope.wire();
-    if from != to.wire {
-        return Err(ConvertError::Unlike { from, to: to.wire });
-    }
-    let dropped: Vec<String> = to.drop.iter().filter(|name| envelope.has(name)).cloned().collect();
-    let (body, hide_usage) = if dropped.is_empty() {
-        edit(envelope, body, operation, to)
-    } else {
-        let kept = Bytes::from(envelope.without(&dropped));
-        let envelope = peek(from, &kept)?;
-        edit(&envelope, &kept, operation, to)
-    };
-    let reply = ReplyPlan { wire: from, operation, answer_as: to.answer_as.map(str::to_owned), hide_usage };
-    Ok(Prepared { body, dropped, reply })
+    if envelope.wire() == to.wire { pass(envelope, body, operation, to) } else { translate(envelope, operation, to) }
 }
 
-fn edit(envelope: &Envelope<'_>, body: &Bytes, operation: Operation, to: &Target<'_>) -> (Bytes, bool) {
-    let mut edits = Vec::new();
-    if envelope.model != to.model {
-        edits.push(Edit::new(envelope.model_span(), quoted(to.model)));
+fn pass(
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+    operation: Operation,
+    to: &Target<'_>,
+) -> Result<Prepared, ConvertError> {
+    let from = envelope.wire();
+    let (body, hide_usage, losses) = rewritten(envelope, body, operation, to, |kept| peek(from, kept))?;
+    let reply =
+        ReplyPlan { wire: from, operation, how: How::Pass { answer_as: to.answer_as.map(str::to_owned), hide_usage } };
+    Ok(Prepared { body, losses, betas: Vec::new(), reply })
+}
+
+/// The body with the edits that `to` asks for; whether usage was asked for that the client did not ask for; and what was taken
+/// out. `again` looks into a body as `envelope` was looked into.
+fn rewritten(
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+    operation: Operation,
+    to: &Target<'_>,
+    again: impl for<'b> Fn(&'b [u8]) -> Result<Envelope<'b>, DecodeError>,
+) -> Result<(Bytes, bool, Vec<Loss>), DecodeError> {
+    let dropped: Vec<String> = to.drop.iter().filter(|name| envelope.has(name)).cloned().collect();
+    let mut losses = Vec::new();
+    let (body, hide_usage) = if dropped.is_empty() {
+        edit(envelope, body, operation, to, &mut losses)
+    } else {
+        let kept = Bytes::from(envelope.without(&dropped));
+        edit(&again(&kept)?, &kept, operation, to, &mut losses)
+    };
+    losses.extend(dropped.into_iter().map(taken_out));
+    Ok((body, hide_usage, losses))
+}
+
+fn taken_out(field: String) -> Loss {
+    Loss { field: field.into(), why: "the configuration of this gateway takes it out".into() }
+}
+
+fn translate(envelope: &Envelope<'_>, operation: Operation, to: &Target<'_>) -> Result<Prepared, ConvertError> {
+    let from = envelope.wire();
+    let Some(client) = convert::inbound(from) else {
+        let message = format!("nobody can call this gateway in {}", from.title());
+        return Err(DecodeError { message, field: None }.into());
+    };
+    let mut losses = Losses::new(to.on_loss).named(client.names());
+    for name in to.drop.iter().filter(|name| envelope.has(name)) {
+        let loss = taken_out(name.clone());
+        losses.setting(loss.field, loss.why);
     }
+    let mut request = client.decode(&envelope.keeping(|name| !to.drop.iter().any(|drop| drop == name)))?;
+    defaults::fill(&mut request, to.wire, to.defaults);
+    let upstream = Upstream { model: to.model, profile: to.profile };
+    let encoded = convert::outbound(to.wire).encode(&request, &upstream, operation, &mut losses)?;
+    let how = Answering {
+        stamp: String::new(),
+        created: 0,
+        model: to.answer_as.map(str::to_owned),
+        // A look at every byte, for the one dialect that has to say a number before the upstream does.
+        estimate: if from == Wire::AnthropicMessages { estimate::tokens(&request) } else { 0 },
+        wish: request.wish,
+    };
+    let reply = ReplyPlan { wire: to.wire, operation, how: How::Translate { client: from, undo: encoded.undo, how } };
+    Ok(Prepared { body: Bytes::from(encoded.body), losses: losses.settle()?, betas: encoded.betas, reply })
+}
+
+fn edit(
+    envelope: &Envelope<'_>,
+    body: &Bytes,
+    operation: Operation,
+    to: &Target<'_>,
+    losses: &mut Vec<Loss>,
+) -> (Bytes, bool) {
+    let mut edits = Vec::new();
+    edits.extend(match envelope.wire() {
+        Wire::AnthropicMessages => anthropic::strip::foreign_thoughts(envelope, losses),
+        Wire::OpenAiChat => openai_chat::strip::foreign_thoughts(envelope, to.profile).into_iter().collect(),
+        Wire::Gemini => Vec::new(),
+    });
     let mut front = String::new();
+    if !envelope.has("model") {
+        front = format!("\"model\":{},", quoted(to.model));
+    } else if envelope.model != to.model {
+        edits.push(Edit::new(envelope.span_of("model"), quoted(to.model)));
+    }
     let mut hide_usage = false;
     if operation == Operation::Generate {
         if to.ask_usage && envelope.stream && !envelope.usage_asked {
@@ -140,7 +272,10 @@ fn edit(envelope: &Envelope<'_>, body: &Bytes, operation: Operation, to: &Target
             }
         }
         for (name, value) in to.defaults {
-            if !envelope.has(name) && !twin(name).is_some_and(|twin| envelope.has(twin)) {
+            if defaults::passes(to.wire, name)
+                && !envelope.has(name)
+                && !twin(name).is_some_and(|twin| envelope.has(twin))
+            {
                 front.push_str(&quoted(name));
                 front.push(':');
                 front.push_str(value);
@@ -149,6 +284,9 @@ fn edit(envelope: &Envelope<'_>, body: &Bytes, operation: Operation, to: &Target
         }
     }
     if !front.is_empty() {
+        if envelope.is_empty() {
+            front.pop();
+        }
         edits.push(Edit::new(envelope.front()..envelope.front(), front));
     }
     (splice::splice(body, edits), hide_usage)
@@ -172,10 +310,27 @@ pub(crate) fn quoted(text: &str) -> String {
 /// How to read an upstream's answer to one prepared request.
 #[derive(Clone, Debug)]
 pub struct ReplyPlan {
+    /// The upstream's.
     wire: Wire,
     operation: Operation,
-    answer_as: Option<String>,
-    hide_usage: bool,
+    how: How,
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    Pass { answer_as: Option<String>, hide_usage: bool },
+    Direct,
+    Embed(embed::Plan),
+    Translate { client: Wire, undo: Undo, how: Answering },
+}
+
+/// What an answer that we write ourselves has to hold, and the conversion cannot know: it has no clock and no randomness.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// Unique to the request, letters and digits.
+    pub id: &'a str,
+    /// Unix seconds.
+    pub created: u64,
 }
 
 /// A buffered answer for the client.
@@ -191,25 +346,76 @@ impl ReplyPlan {
     /// A plan that changes nothing, for answers that we make ourselves.
     #[must_use]
     pub fn untouched(wire: Wire, operation: Operation) -> Self {
-        Self { wire, operation, answer_as: None, hide_usage: false }
+        Self { wire, operation, how: How::Pass { answer_as: None, hide_usage: false } }
+    }
+
+    /// A plan for what passes through as it is, of whatever form.
+    fn direct() -> Self {
+        Self { wire: Wire::OpenAiChat, operation: Operation::Generate, how: How::Direct }
+    }
+
+    /// A plan for embeddings of another wire.
+    fn embed(wire: Wire, plan: embed::Plan) -> Self {
+        Self { wire, operation: Operation::Generate, how: How::Embed(plan) }
+    }
+
+    /// Whether client and upstream speak different dialects.
+    #[must_use]
+    pub fn converts(&self) -> bool {
+        match self.how {
+            How::Pass { .. } | How::Direct => false,
+            How::Embed(_) | How::Translate { .. } => true,
+        }
     }
 
     /// Reads a whole answer that came with a success status.
     ///
     /// # Errors
-    /// The failure, where the body is in truth an error object.
-    pub fn whole(&self, body: &Bytes) -> Result<Reply, Box<Failure>> {
+    /// The failure, where the body is in truth an error object, or is none that can be read.
+    pub fn whole(&self, body: &Bytes, stamp: Stamp<'_>) -> Result<Reply, Box<Failure>> {
+        match &self.how {
+            How::Pass { answer_as, .. } => self.pass(body, answer_as.as_deref()),
+            How::Direct => {
+                let seen = direct::tap::whole(body);
+                if seen.error {
+                    return Err(Box::new(self.failure(openai_chat::error::status_in(body).unwrap_or(502), body)));
+                }
+                Ok(Reply { body: body.clone(), usage: seen.usage })
+            }
+            How::Embed(plan) => plan.whole(body),
+            How::Translate { client, undo, how } => {
+                let Some(client) = convert::inbound(*client) else {
+                    return Err(Box::new(Failure::cut("no client speaks this wire")));
+                };
+                if self.operation == Operation::CountTokens {
+                    let counted = convert::outbound(self.wire).counted(body).ok_or_else(|| {
+                        Box::new(Failure::new(FailureKind::Server, 502, "the upstream's token count cannot be read"))
+                    })?;
+                    return Ok(Reply { body: counted_body(counted), usage: Usage::default() });
+                }
+                let how = stamped(how, stamp);
+                let (body, answer) = convert::whole(convert::outbound(self.wire), client, body, undo, &how)?;
+                Ok(Reply { body: Bytes::from(body), usage: answer.usage })
+            }
+        }
+    }
+
+    fn pass(&self, body: &Bytes, answer_as: Option<&str>) -> Result<Reply, Box<Failure>> {
         let seen = match self.wire {
-            Wire::OpenAiChat => openai_chat::response::read(body),
-            Wire::AnthropicMessages => anthropic::response::read(body),
+            Wire::OpenAiChat => openai_chat::tap::whole(body),
+            Wire::AnthropicMessages => anthropic::tap::whole(body),
+            // No client speaks it, so nothing passes through.
+            Wire::Gemini => openai_chat::tap::Seen::default(),
         };
         if seen.error {
             return Err(Box::new(match self.wire {
-                Wire::OpenAiChat => self.failure(openai_chat::error::status_in(body).unwrap_or(502), body),
+                Wire::OpenAiChat | Wire::Gemini => {
+                    self.failure(openai_chat::error::status_in(body).unwrap_or(502), body)
+                }
                 Wire::AnthropicMessages => anthropic::error::decode_event(body),
             }));
         }
-        let body = match (&self.answer_as, seen.model) {
+        let body = match (answer_as, seen.model) {
             (Some(name), Some(span)) if self.operation == Operation::Generate => {
                 splice::splice(body, vec![Edit::new(span, quoted(name))])
             }
@@ -220,25 +426,63 @@ impl ReplyPlan {
 
     /// A pipe for a streamed answer.
     #[must_use]
-    pub fn stream(&self) -> Tap {
-        Tap::new(self.wire, self.answer_as.clone(), self.hide_usage)
-    }
-
-    /// Reads an answer that came with a failure status.
-    #[must_use]
-    pub fn failure(&self, status: u16, body: &Bytes) -> Failure {
-        match self.wire {
-            Wire::OpenAiChat => openai_chat::error::decode(status, body),
-            Wire::AnthropicMessages => anthropic::error::decode(status, body),
+    pub fn stream(&self, stamp: Stamp<'_>) -> Pipe {
+        match &self.how {
+            How::Pass { answer_as, hide_usage } => {
+                Pipe::Tap(Box::new(Tap::new(self.wire, answer_as.clone(), *hide_usage)))
+            }
+            // Embeddings never come as a stream.
+            How::Direct | How::Embed(_) => Pipe::Tap(Box::new(Tap::direct())),
+            How::Translate { client, undo, how } => {
+                // `prepare` has found it, and falls back on the one that always is.
+                let client = convert::inbound(*client).unwrap_or(&openai_chat::OpenAiChat);
+                let how = Arc::new(stamped(how, stamp));
+                Pipe::Transcoder(Box::new(Transcoder::new(convert::outbound(self.wire), client, undo.clone(), &how)))
+            }
         }
     }
+
+    /// Reads an answer that came with a failure status. Its body goes to the client only where the wires are the same.
+    #[must_use]
+    pub fn failure(&self, status: u16, body: &Bytes) -> Failure {
+        let mut failure = convert::outbound(self.wire).failure(status, body);
+        if self.converts() {
+            failure.body = None;
+        }
+        failure
+    }
+}
+
+fn stamped(how: &Answering, stamp: Stamp<'_>) -> Answering {
+    Answering { stamp: stamp.id.to_owned(), created: stamp.created, ..how.clone() }
+}
+
+/// The input tokens of a request, guessed by ourselves, for upstreams that cannot be asked.
+///
+/// # Errors
+/// As [`prepare`]'s.
+pub fn guess_tokens(envelope: &Envelope<'_>) -> Result<u64, DecodeError> {
+    let client = convert::inbound(envelope.wire()).unwrap_or(&openai_chat::OpenAiChat);
+    client.decode(envelope).map(|request| estimate::tokens(&request))
+}
+
+/// A guessed token count as Anthropic's clients read it; the field beside it is one that they overlook.
+#[must_use]
+pub fn guessed_body(tokens: u64) -> Bytes {
+    Bytes::from(format!("{{\"input_tokens\":{tokens},\"estimated\":true}}"))
+}
+
+/// A token count as Anthropic's clients read it.
+#[must_use]
+pub fn counted_body(tokens: u64) -> Bytes {
+    Bytes::from(format!("{{\"input_tokens\":{tokens}}}"))
 }
 
 /// An error as the body of an answer in a client's dialect.
 #[must_use]
 pub fn encode_error(wire: Wire, error: &ApiError<'_>) -> String {
     match wire {
-        Wire::OpenAiChat => openai_chat::error::encode(error),
+        Wire::OpenAiChat | Wire::Gemini => openai_chat::error::encode(error),
         Wire::AnthropicMessages => anthropic::error::encode(error),
     }
 }
@@ -248,7 +492,7 @@ pub fn encode_error(wire: Wire, error: &ApiError<'_>) -> String {
 pub fn encode_error_event(wire: Wire, error: &ApiError<'_>) -> Bytes {
     let body = encode_error(wire, error);
     Bytes::from(match wire {
-        Wire::OpenAiChat => format!("data: {body}\n\n"),
+        Wire::OpenAiChat | Wire::Gemini => format!("data: {body}\n\n"),
         Wire::AnthropicMessages => format!("event: error\ndata: {body}\n\n"),
     })
 }

@@ -12,10 +12,12 @@ use bytes::{Bytes, BytesMut};
 use super::ir::{Failure, Usage};
 use super::splice::{Edit, splice};
 use super::sse::{Event, Framer};
-use super::{Wire, anthropic, openai_chat, quoted};
+use super::transcode::Transcoder;
+use super::{Wire, anthropic, direct, openai_chat, quoted};
+use crate::wire::fields::read_json;
 
 /// An event that has not ended after this many bytes is taken for a fault of the upstream.
-const LARGEST_EVENT: usize = 32 << 20;
+pub(super) const LARGEST_EVENT: usize = 32 << 20;
 
 /// What one event says, to the extent that a pipe cares.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,9 +42,12 @@ pub(super) struct Sign {
 #[derive(Debug)]
 pub struct Tap {
     wire: Wire,
+    /// An endpoint that passes through, rather than a conversation of this wire.
+    direct: bool,
     answer_as: Option<String>,
     hide_usage: bool,
     framer: Framer,
+    events: u64,
     /// Kept for its memory: one allocation for a stream, not one for a chunk.
     ends: Vec<usize>,
     held: BytesMut,
@@ -60,7 +65,7 @@ pub struct Tally {
     pub usage: Usage,
     /// Why it is not a whole answer.
     pub failure: Option<Failure>,
-    /// The bytes that the client still gets: the rest of a good stream. After a failure there are none.
+    /// The bytes that the client still gets: the rest of a good stream, or what is whole before a failure.
     pub bytes: Bytes,
     /// An error event has already gone through to the client.
     pub told: bool,
@@ -70,9 +75,11 @@ impl Tap {
     pub(super) fn new(wire: Wire, answer_as: Option<String>, hide_usage: bool) -> Self {
         Self {
             wire,
+            direct: false,
             answer_as,
             hide_usage,
             framer: Framer::default(),
+            events: 0,
             ends: Vec::new(),
             held: BytesMut::new(),
             committed: false,
@@ -81,6 +88,11 @@ impl Tap {
             failure: None,
             usage: Usage::default(),
         }
+    }
+
+    /// A pipe for the events of an endpoint that passes through.
+    pub(super) fn direct() -> Self {
+        Self { direct: true, ..Self::new(Wire::OpenAiChat, None, false) }
     }
 
     /// Takes the upstream's next bytes and gives what may go to the client now.
@@ -164,9 +176,13 @@ impl Tap {
     fn event(&mut self, bytes: Bytes) -> (Bytes, bool) {
         let event = Event::read(&bytes);
         let Some(data) = event.data else { return (bytes, false) };
+        self.events += 1;
         let sign = match self.wire {
-            Wire::OpenAiChat => openai_chat::stream::read(event.name, &data, !self.committed, self.answer_as.is_some()),
-            Wire::AnthropicMessages => anthropic::stream::read(event.name, &data),
+            _ if self.direct => direct::tap::event(event.name, &data, !self.committed),
+            Wire::OpenAiChat => openai_chat::tap::event(event.name, &data, !self.committed, self.answer_as.is_some()),
+            Wire::AnthropicMessages => anthropic::tap::event(event.name, &data),
+            // No client speaks it, so nothing passes through.
+            Wire::Gemini => Sign::default(),
         };
         self.usage.replace(sign.usage);
         self.finished |= sign.finished;
@@ -180,6 +196,70 @@ impl Tap {
         }
         let (Some(name), Some(span)) = (&self.answer_as, sign.model) else { return (bytes, false) };
         (rename(&bytes, event.name, &data, span, name), true)
+    }
+}
+
+/// The pipe of a streamed answer.
+#[derive(Debug)]
+pub enum Pipe {
+    /// Client and upstream speak the same wire.
+    Tap(Box<Tap>),
+    /// They do not.
+    Transcoder(Box<Transcoder>),
+}
+
+impl Pipe {
+    /// Takes the upstream's next bytes and gives what may go to the client now.
+    pub fn push(&mut self, chunk: Bytes) -> Bytes {
+        match self {
+            Self::Tap(tap) => tap.push(chunk),
+            Self::Transcoder(transcoder) => transcoder.push(chunk),
+        }
+    }
+
+    /// Whether content was seen: from here on the status cannot change.
+    #[must_use]
+    pub fn committed(&self) -> bool {
+        match self {
+            Self::Tap(tap) => tap.committed(),
+            Self::Transcoder(transcoder) => transcoder.committed(),
+        }
+    }
+
+    /// Whether the wire's last event was seen; what may still come is of no interest.
+    #[must_use]
+    pub fn over(&self) -> bool {
+        match self {
+            Self::Tap(tap) => tap.over(),
+            Self::Transcoder(transcoder) => transcoder.over(),
+        }
+    }
+
+    /// The failure that an event reported, if one did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Tap(tap) => tap.failure(),
+            Self::Transcoder(transcoder) => transcoder.failure(),
+        }
+    }
+
+    /// How many events of the upstream there were, where that is counted.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        match self {
+            Self::Tap(tap) => tap.events,
+            Self::Transcoder(_) => 0,
+        }
+    }
+
+    /// The upstream ended, properly or, with `cut`, not.
+    #[must_use]
+    pub fn finish(self, cut: Option<Failure>) -> Tally {
+        match self {
+            Self::Tap(tap) => tap.finish(cut),
+            Self::Transcoder(transcoder) => transcoder.finish(cut),
+        }
     }
 }
 
@@ -204,9 +284,9 @@ fn rename(bytes: &Bytes, event: Option<&[u8]>, data: &[u8], span: Range<usize>, 
 }
 
 /// Whether these bytes, which no empty line closes, are an event all the same.
-fn complete(rest: &[u8]) -> bool {
+pub(super) fn complete(rest: &[u8]) -> bool {
     match Event::read(rest).data {
-        Some(data) => data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_ok(),
+        Some(data) => data.trim_ascii() == b"[DONE]" || read_json::<serde::de::IgnoredAny>(&data).is_ok(),
         None => rest.ends_with(b"\n"),
     }
 }

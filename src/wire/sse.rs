@@ -85,6 +85,64 @@ impl Search {
     }
 }
 
+/// The elements of a JSON array that arrives in pieces: what Gemini sends without `alt=sse`.
+#[derive(Debug, Default)]
+pub struct Elements {
+    carry: BytesMut,
+    position: usize,
+    depth: usize,
+    text: bool,
+    escaped: bool,
+    start: Option<usize>,
+}
+
+impl Elements {
+    /// Takes the next bytes and gives each element that is complete now. What stands between elements is skipped.
+    pub fn push(&mut self, chunk: &[u8], mut take: impl FnMut(&[u8])) {
+        self.carry.extend_from_slice(chunk);
+        while let Some(byte) = self.carry.get(self.position) {
+            let at = self.position;
+            self.position += 1;
+            if self.text {
+                match byte {
+                    _ if self.escaped => self.escaped = false,
+                    b'\\' => self.escaped = true,
+                    b'"' => self.text = false,
+                    _ => {}
+                }
+                continue;
+            }
+            match byte {
+                b'"' => self.text = true,
+                b'{' | b'[' => {
+                    // The array itself is depth 0.
+                    if self.depth == 1 {
+                        self.start = Some(at);
+                    }
+                    self.depth += 1;
+                }
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 1
+                        && let Some(start) = self.start.take()
+                    {
+                        take(self.carry.get(start..self.position).unwrap_or_default());
+                        let _ = self.carry.split_to(self.position);
+                        self.position = 0;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// How many bytes wait for the end of their element.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.carry.len()
+    }
+}
+
 /// One event, read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Event<'a> {
@@ -214,6 +272,23 @@ mod tests {
             let event = Event::read(bytes.as_bytes());
             assert_eq!(event.name, name.map(str::as_bytes), "{bytes:?}");
             assert_eq!(event.data.as_deref(), data.map(str::as_bytes), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn elements_of_an_array_however_it_is_cut() {
+        let text = r#"[{"a":"}]\"["},
+,
+{"b":[{"c":1}]}
+, {"d":{}}]"#
+            .as_bytes();
+        for size in 1..=text.len() {
+            let mut elements = Elements::default();
+            let mut seen = Vec::new();
+            for chunk in text.chunks(size) {
+                elements.push(chunk, |element| seen.push(String::from_utf8(element.to_vec()).unwrap()));
+            }
+            assert_eq!(seen, [r#"{"a":"}]\"["}"#, r#"{"b":[{"c":1}]}"#, r#"{"d":{}}"#], "{size}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! A fake provider that costs next to nothing, so that the server under test is what gets measured: it reads HTTP/1.1
 //! by hand and answers with canned bytes.
 //!
-//! `POST …/chat/completions` and `POST …/messages`. With `"stream":true` in the body it sends an SSE stream of 100
-//! content chunks, each in an HTTP chunk and a `write` of its own. `"user":"pace-MS"` (for Anthropic inside `metadata`
+//! `POST …/chat/completions`, `…/messages` and `…:generateContent`. With `"stream":true` in the body, or asked for
+//! `:streamGenerateContent`, it sends an SSE stream of 100 content chunks, each in an HTTP chunk and a `write` of its own. `"user":"pace-MS"` (for Anthropic inside `metadata`
 //! as `"user_id":"pace-MS"`) makes it wait that many milliseconds before each content chunk and write the time of
 //! sending into it, as `@` and nanoseconds since 1970.
 //!
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bind: SocketAddr = std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:0").parse()?;
     let listener = TcpListener::bind(bind).await?;
     writeln!(stderr(), "upstream listening on http://{}", listener.local_addr()?)?;
-    let dialects: Arc<[Dialect]> = Arc::new([Dialect::openai(), Dialect::anthropic()]);
+    let dialects: Arc<[Dialect]> = Arc::new([Dialect::openai(), Dialect::anthropic(), Dialect::gemini()]);
     let mut connections = JoinSet::new();
     loop {
         let (socket, _) = listener.accept().await?;
@@ -131,6 +131,32 @@ impl Dialect {
             last: chunk("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
         }
     }
+
+    fn gemini() -> Self {
+        const USAGE: &str = "\"usageMetadata\":{\"promptTokenCount\":230,\"candidatesTokenCount\":24,\
+             \"totalTokenCount\":254,\"promptTokensDetails\":[{\"modality\":\"TEXT\",\"tokenCount\":230}]},\
+             \"modelVersion\":\"bench-2026-01-01\",\"responseId\":\"bench0123456789\"";
+        const BEFORE: &str = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"";
+        const AFTER: &str = "\"}],\"role\":\"model\"},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":230,\
+             \"candidatesTokenCount\":24,\"totalTokenCount\":254,\"promptTokensDetails\":[{\"modality\":\"TEXT\",\
+             \"tokenCount\":230}]},\"modelVersion\":\"bench-2026-01-01\",\"responseId\":\"bench0123456789\"}\r\n\r\n";
+        Self {
+            path: b"enerateContent",
+            whole: whole(&format!(
+                "{{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"A bench reply of a usual size: it says a \
+                 little more than yes, but it does not go on for long.\"}}],\"role\":\"model\"}},\
+                 \"finishReason\":\"STOP\",\"index\":0}}],{USAGE}}}"
+            )),
+            opening: Vec::new(),
+            content: (BEFORE, AFTER),
+            closing: Vec::new(),
+            usage: None,
+            last: chunk(&format!(
+                "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"\"}}],\"role\":\"model\"}},\
+                 \"finishReason\":\"STOP\",\"index\":0}}],{USAGE}}}\r\n\r\n"
+            )),
+        }
+    }
 }
 
 fn whole(body: &str) -> Vec<u8> {
@@ -169,7 +195,11 @@ async fn serve(mut socket: TcpStream, dialects: &[Dialect]) -> io::Result<()> {
         let line = memchr::memchr(b'\r', &head).and_then(|end| head.get(..end)).unwrap_or_default();
         match dialects.iter().find(|dialect| memmem::find(line, dialect.path).is_some()) {
             None => socket.write_all(NOT_FOUND).await?,
-            Some(dialect) => answer(&mut socket, dialect, buffer.get(..length).unwrap_or_default()).await?,
+            Some(dialect) => {
+                let body = buffer.get(..length).unwrap_or_default();
+                let streams = memmem::find(body, b"\"stream\":true").or(memmem::find(line, b":stream")).is_some();
+                answer(&mut socket, dialect, body, streams).await?;
+            }
         }
         buffer.advance(length);
         drop(head); // so that `buffer` can be reused from its beginning
@@ -184,8 +214,8 @@ fn content_length(head: &[u8]) -> Option<usize> {
     })
 }
 
-async fn answer(socket: &mut TcpStream, dialect: &Dialect, body: &[u8]) -> io::Result<()> {
-    if memmem::find(body, b"\"stream\":true").is_none() {
+async fn answer(socket: &mut TcpStream, dialect: &Dialect, body: &[u8], streams: bool) -> io::Result<()> {
+    if !streams {
         return socket.write_all(&dialect.whole).await;
     }
     let pace = pace(body);

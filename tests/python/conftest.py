@@ -17,7 +17,22 @@ import pytest
 
 from fake_provider import FakeProvider
 from runtime_api import FunctionUrl, RuntimeApi
-from support import PATIENCE, ROOT, Gateway, Process, binary, clean_environment, eventually, http_request, scenarios
+from support import (
+    PATIENCE,
+    ROOT,
+    UPSTREAM_KEYS,
+    UPSTREAMS,
+    WIRES,
+    Gateway,
+    Process,
+    binary,
+    clean_environment,
+    eventually,
+    http_request,
+    scenarios,
+    vendors_config,
+)
+from vendors.provider import StrictProvider
 
 COMPILE_PATIENCE = 600.0
 # `cargo lambda watch` starts the function through cargo, which may have to wait for another cargo.
@@ -29,6 +44,16 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 143))
     if not binary().exists():
         raise pytest.UsageError(f"{binary()} is not there: run `cargo build`, or name the program in FEATHERGATE_BIN")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Behind the front nothing depends on which it is: on Lambda one model of each wire is enough."""
+
+    def wanted(item: pytest.Item) -> bool:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        return params.get("vendors") != "lambda" or params.get("model") not in set(UPSTREAMS) - set(WIRES)
+
+    items[:] = [item for item in items if wanted(item)]
 
 
 @pytest.fixture
@@ -246,11 +271,43 @@ def front(request: pytest.FixtureRequest, shared: Callable[[str], Front]) -> Ite
     one.process.check_output()
 
 
+def vendors_server(stack: ExitStack, folder: Path) -> Front:
+    fake = stack.enter_context(StrictProvider(UPSTREAM_KEYS))
+    process = Gateway(vendors_config(fake.url), folder, {}, (), "server")
+    stack.callback(process.stop)
+    return Front("server", process.listen().url, fake, process)
+
+
+def vendors_lambda(stack: ExitStack, folder: Path) -> Front:
+    fake = stack.enter_context(StrictProvider(UPSTREAM_KEYS))
+    running = start_lambda(stack, folder, vendors_config(fake.url), {})
+    return Front("lambda", running.url, fake, running.process)
+
+
+START |= {"vendors-server": vendors_server, "vendors-lambda": vendors_lambda}
+
+
+@pytest.fixture(params=["server", "lambda"])
+def vendors(request: pytest.FixtureRequest, shared: Callable[[str], Front]) -> Iterator[Front]:
+    """Each front in turn before the strict vendors. Whatever they refuse was the gateway's fault, unless the test clears it."""
+    one = shared(f"vendors-{request.param}")
+    one.fake.clear()
+    yield one
+    assert not one.fake.crashes, one.fake.crashes[0]
+    assert not one.fake.refusals, one.fake.refusals
+    one.process.check_output()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_real_provider() -> Iterator[None]:
     """The SDKs read these in our own process; a test that forgets a base URL must not call anybody."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("OPENAI_", "ANTHROPIC_", "AWS_")) or name.lower().endswith("_proxy"):
+            if name.startswith(
+                ("OPENAI_", "ANTHROPIC_", "AWS_", "GEMINI_", "GOOGLE_", "LITELLM_", "LANGCHAIN_", "LANGSMITH_")
+            ) or name.lower().endswith("_proxy"):
                 patch.delenv(name)
+        # Otherwise importing litellm calls its makers, and langchain may call its own.
+        patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        patch.setenv("LANGSMITH_TRACING", "false")
         yield

@@ -544,9 +544,10 @@ class FakeProvider(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = 128
+    handler: type[Handler] = Handler
 
     def __init__(self, port: int = 0, key: str | None = None) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__(("127.0.0.1", port), self.handler)
         self.key = key
         self.seen: list[Seen] = []
         self.crashes: list[str] = []

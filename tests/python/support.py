@@ -45,6 +45,8 @@ def secret(name: str) -> str:
 MASTER = secret("master-key")
 OPENAI_KEY = secret("openai-key")
 ANTHROPIC_KEY = secret("anthropic-key")
+GEMINI_KEY = secret("gemini-key")
+UPSTREAM_KEYS = {"authorization": OPENAI_KEY, "x-api-key": ANTHROPIC_KEY, "x-goog-api-key": GEMINI_KEY}
 
 
 def assert_no_secret(text: str | bytes, where: str) -> None:
@@ -59,8 +61,39 @@ def assert_no_secret(text: str | bytes, where: str) -> None:
 def model(name: str, target: str, url: str, **params: object) -> dict:
     """An entry of `model_list`. `target` is `openai/x` or `anthropic/x`; `url` is the provider's root."""
     anthropic = target.startswith("anthropic/")
-    base = {"model": target, "api_base": url if anthropic else url + "/v1", "api_key": ANTHROPIC_KEY if anthropic else OPENAI_KEY}
+    key = ANTHROPIC_KEY if anthropic else OPENAI_KEY
+    base = {"model": target, "api_base": url if anthropic else url + "/v1", "api_key": key}
     return {"model_name": name, "litellm_params": base | params}
+
+
+# What the strict vendors' models are called here. Each stands for a family with rules of its own.
+UPSTREAMS = {
+    "gpt": "openai/gpt-4o",
+    "gpt-5": "openai/gpt-5",
+    "deepseek": "deepseek/deepseek-reasoner",
+    "claude": "anthropic/claude-sonnet-4-5",
+    "claude-new": "anthropic/claude-opus-4-8",
+    "gemini": "gemini/gemini-3-pro-preview",
+    "gemini-flash": "gemini/gemini-2.5-flash",
+}
+# One of each wire, for what does not depend on the family.
+WIRES = ["gpt", "claude", "gemini"]
+VECTORS = {"vectors": "openai/text-embedding-3-small", "gemini-vectors": "gemini/gemini-embedding-001"}
+BASES = {
+    "openai": ("/v1", OPENAI_KEY),
+    "deepseek": ("/v1", OPENAI_KEY),
+    "anthropic": ("", ANTHROPIC_KEY),
+    "gemini": ("/v1beta", GEMINI_KEY),
+}
+
+
+def vendors_config(url: str) -> str:
+    """The configuration for the clients: every upstream by its name, and the fake vendors at `url` behind them."""
+    models = []
+    for name, target in (UPSTREAMS | VECTORS).items():
+        path, key = BASES[target.split("/")[0]]
+        models.append({"model_name": name, "litellm_params": {"model": target, "api_base": url + path, "api_key": key}})
+    return config(models)
 
 
 class Scenarios:

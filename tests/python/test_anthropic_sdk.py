@@ -10,7 +10,7 @@ import pytest
 
 from conftest import Front
 from fake_provider import TEXT, Anthropic
-from support import ANTHROPIC_KEY, HELLO, MASTER, assert_no_secret, every_front, secret
+from support import ANTHROPIC_KEY, HELLO, MASTER, OPENAI_KEY, assert_no_secret, every_front, secret
 
 
 def connect(front: Front, key: str = MASTER) -> anthropic.Anthropic:
@@ -105,9 +105,8 @@ def test_count_tokens(front: Front, client: anthropic.Anthropic) -> None:
 
 
 def test_count_tokens_of_another_wire(front: Front, client: anthropic.Anthropic) -> None:
-    with pytest.raises(anthropic.APIStatusError) as caught:
-        client.messages.count_tokens(model="ok", messages=HELLO)
-    assert "/v1/chat/completions" in refused(caught.value, 501)["message"]
+    """Estimated: OpenAI's wire cannot count, and a 404 would switch off how agents keep their context."""
+    assert 0 < client.messages.count_tokens(model="ok", messages=HELLO).input_tokens < 50
     assert not front.fake.seen
 
 
@@ -212,8 +211,39 @@ def test_a_failure_before_content_is_a_status(client: anthropic.Anthropic, model
     refused(caught.value, caught.value.status_code)
 
 
-def test_unlike_wires_are_not_implemented(front: Front, client: anthropic.Anthropic) -> None:
+@every_front
+@pytest.mark.parametrize("stream", [False, True])
+def test_another_wire(front: Front, client: anthropic.Anthropic, stream: bool) -> None:
+    request = {"model": "tools", "max_tokens": 9, "messages": HELLO, "system": "Be brief."}
+    if stream:
+        with client.messages.stream(**request) as running:
+            answer = running.get_final_message()
+    else:
+        answer = client.messages.create(**request)
+    assert [(block.name, block.input) for block in answer.content] == [("weather", {"city": "Zürich"}), ("time", {})]
+    assert (answer.stop_reason, answer.usage.input_tokens) == ("tool_use", 11)
+    seen = front.fake.only()
+    assert seen.path == "/v1/chat/completions" and seen.header("authorization") == f"Bearer {OPENAI_KEY}"
+    assert seen.header("x-api-key") is None and seen.header("anthropic-version") is None
+    assert [message["role"] for message in seen.json["messages"]] == ["system", "user"]
+
+
+@pytest.mark.parametrize("model", ["error-after-content", "clean-eof", "cut-after-content"])
+def test_a_failure_in_mid_stream_of_another_wire_is_raised(client: anthropic.Anthropic, model: str) -> None:
+    pieces: list[str] = []
     with pytest.raises(anthropic.APIStatusError) as caught:
-        client.messages.create(model="ok", max_tokens=9, messages=HELLO)
-    assert "/v1/chat/completions" in refused(caught.value, 501)["message"]
-    assert not front.fake.seen
+        with client.messages.stream(model=model, max_tokens=9, messages=HELLO) as stream:
+            pieces.extend(stream.text_stream)
+    assert "".join(pieces) == "Hello"
+    assert isinstance(caught.value.body, dict) and caught.value.body["error"]["message"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+def test_refusals_of_another_wire(client: anthropic.Anthropic, status: int) -> None:
+    want = {400: 400, 401: 502, 429: 429, 500: 500}[status]
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        client.messages.create(model=f"status-{status}", max_tokens=9, messages=HELLO)
+    assert status == 401 or f"the provider says {status}" in refused(caught.value, want)["message"]
+    assert caught.value.status_code == want and caught.value.response.headers.get("retry-after") == (
+        "7" if status == 429 else None
+    )

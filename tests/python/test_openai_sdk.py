@@ -10,7 +10,7 @@ import pytest
 
 from conftest import Front
 from fake_provider import TEXT
-from support import HELLO, MASTER, OPENAI_KEY, assert_no_secret, every_front, secret
+from support import ANTHROPIC_KEY, HELLO, MASTER, OPENAI_KEY, assert_no_secret, every_front, secret
 
 
 def connect(front: Front, key: str = MASTER, **options: object) -> openai.OpenAI:
@@ -190,8 +190,43 @@ def test_a_failure_before_content_is_a_status(client: openai.OpenAI, model: str)
     refused(caught.value, caught.value.status_code)
 
 
-def test_unlike_wires_are_not_implemented(front: Front, client: openai.OpenAI) -> None:
-    with pytest.raises(openai.InternalServerError) as caught:
-        client.chat.completions.create(model="claude-ok", messages=HELLO)
-    assert "/v1/messages" in refused(caught.value, 501)["message"]
-    assert not front.fake.seen
+@every_front
+@pytest.mark.parametrize("stream", [False, True])
+def test_another_wire(front: Front, client: openai.OpenAI, stream: bool) -> None:
+    request = {"model": "claude-tools", "messages": [{"role": "system", "content": "Be brief."}, *HELLO]}
+    if stream:
+        with client.chat.completions.stream(**request) as running:
+            answer = running.get_final_completion()
+    else:
+        answer = client.chat.completions.create(**request)
+    choice = answer.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    # The scenario says something before it calls only where it answers in one piece.
+    assert choice.message.content == (None if stream else TEXT)
+    calls = [(call.id, call.function.name, call.function.arguments) for call in choice.message.tool_calls]
+    assert calls == [("toolu_1", "weather", '{"city":"Zürich"}'), ("toolu_2", "time", "{}")]
+    seen = front.fake.only()
+    assert seen.path == "/v1/messages" and seen.header("x-api-key") == ANTHROPIC_KEY
+    assert seen.header("authorization") is None and seen.header("anthropic-version")
+    assert seen.json["max_tokens"] > 4096 and len(seen.json["messages"]) == 1 and seen.json["system"]
+
+
+@pytest.mark.parametrize("model", ["error-after-content", "clean-eof", "cut-after-content"])
+def test_a_failure_in_mid_stream_of_another_wire_is_raised(client: openai.OpenAI, model: str) -> None:
+    pieces: list[str] = []
+    with pytest.raises(openai.APIError) as caught:
+        for chunk in client.chat.completions.create(model=f"claude-{model}", messages=HELLO, stream=True):
+            pieces.append(chunk.choices[0].delta.content or "")
+    assert "".join(pieces) == "Hello"
+    assert not isinstance(caught.value, openai.APIConnectionError) and caught.value.message
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+def test_refusals_of_another_wire(client: openai.OpenAI, status: int) -> None:
+    want = {400: 400, 401: 502, 429: 429, 500: 500}[status]
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.chat.completions.create(model=f"claude-status-{status}", messages=HELLO)
+    assert status == 401 or f"the provider says {status}" in refused(caught.value, want)["message"]
+    assert caught.value.status_code == want and caught.value.response.headers.get("retry-after") == (
+        "7" if status == 429 else None
+    )

@@ -2,7 +2,6 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::super::known::Section;
 use super::super::parameters;
 use super::super::problem::{Place, nearest, shown};
 use super::super::raw::Node;
@@ -10,11 +9,13 @@ use super::super::reference::Value;
 use super::super::secret::{Secret, Text};
 use super::super::settings::{Deployment, ExtraHeader};
 use super::super::vendor::{self, Vendor};
+use super::defaults::defaults;
 use super::reader::{Reader, elements};
-use crate::wire::Wire;
+use crate::wire::OnLoss;
+use crate::wire::profile::Profile;
 
 /// A deployment with its `weight`, `rpm` and `tpm`; its id and weight are not set yet.
-type Found = (Deployment, [Option<f64>; 3]);
+pub(super) type Found = (Deployment, [Option<f64>; 3]);
 
 /// The deployments of one entry: several if it lists several keys or organizations.
 pub(super) fn deployments(reader: &mut Reader<'_>, place: &Place, node: &Node, group: &str) -> Vec<Found> {
@@ -37,7 +38,9 @@ pub(super) fn deployments(reader: &mut Reader<'_>, place: &Place, node: &Node, g
     let timeout = duration(reader, get("timeout"));
     let stream_timeout = duration(reader, get("stream_timeout"));
     let weights = ["weight", "rpm", "tpm"].map(|key| weight(reader, get(key)));
-    let drop = vendor.map(|vendor| dropped(reader, place, node, vendor)).unwrap_or_default();
+    let lenient = drop_params(reader, place, node);
+    let drop = vendor.map(|vendor| dropped(reader, place, node, (vendor, lenient))).unwrap_or_default();
+    let on_loss = on_loss(reader).unwrap_or(if lenient { OnLoss::Lenient } else { OnLoss::default() });
     let defaults = defaults(reader, place, params, vendor.map(|vendor| vendor.wire));
     let version = match get("api_version") {
         (place, Some(node)) => header_text(reader, &place, node),
@@ -57,6 +60,8 @@ pub(super) fn deployments(reader: &mut Reader<'_>, place: &Place, node: &Node, g
                 vendor,
                 wire: vendor.wire,
                 model: model.clone(),
+                profile: Profile::find(vendor.wire, vendor.name, &model),
+                on_loss,
                 api_key: key.clone(),
                 api_base: base.clone(),
                 api_version: version.clone(),
@@ -366,13 +371,35 @@ fn extra_headers(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Vec<(He
     headers
 }
 
-/// The fields that are taken out of requests.
-fn dropped(reader: &mut Reader<'_>, place: &Place, node: &Node, vendor: &Vendor) -> Vec<String> {
+/// Whether parameters that the upstream does not know are left out: the entry's word, else that for all.
+fn drop_params(reader: &mut Reader<'_>, place: &Place, node: &Node) -> bool {
     let own = node.get("drop_params").filter(|node| **node != Node::Null).map(|node| (place.key("drop_params"), node));
-    let refused = own
-        .or_else(|| reader.setting("litellm_settings", "drop_params"))
+    own.or_else(|| reader.setting("litellm_settings", "drop_params"))
         .and_then(|(place, node)| reader.boolean(&place, node))
-        .unwrap_or(false);
+        .unwrap_or(false)
+}
+
+/// `feathergate.on_loss`, where it is set.
+fn on_loss(reader: &mut Reader<'_>) -> Option<OnLoss> {
+    let (place, node) = reader.setting("feathergate", "on_loss")?;
+    let found = match reader.string(&place, node)?.trim() {
+        "reject" => OnLoss::Reject,
+        "report" => OnLoss::Report,
+        "lenient" => OnLoss::Lenient,
+        _ => {
+            reader.error(
+                &place,
+                "must be `reject` (whatever cannot be expressed at the provider is an error), `report` (settings are left \
+                 out and reported, content is an error) or `lenient` (everything is left out and reported)",
+            );
+            return None;
+        }
+    };
+    Some(found)
+}
+
+/// The fields that are taken out of requests.
+fn dropped(reader: &mut Reader<'_>, place: &Place, node: &Node, (vendor, refused): (&Vendor, bool)) -> Vec<String> {
     let mut fields: Vec<String> = Vec::new();
     let place = place.key("additional_drop_params");
     for (place, node) in node.get("additional_drop_params").map(|node| elements(&place, node)).unwrap_or_default() {
@@ -391,90 +418,4 @@ fn dropped(reader: &mut Reader<'_>, place: &Place, node: &Node, vendor: &Vendor)
     fields.sort();
     fields.dedup();
     fields
-}
-
-/// Every parameter that is no setting, as JSON.
-fn defaults(
-    reader: &mut Reader<'_>,
-    place: &Place,
-    params: &[(String, Node)],
-    wire: Option<Wire>,
-) -> Vec<(String, String)> {
-    let mut found: Vec<(String, String)> = Vec::new();
-    for (key, node) in params {
-        let place = place.key(key);
-        if *node == Node::Null {
-            continue;
-        }
-        if key == "extra_body" {
-            for (key, node) in reader.map(&place, node) {
-                default(reader, &place.key(key), (key, node), wire, &mut found);
-            }
-        } else if Section::Params.find(key).is_none() {
-            default(reader, &place, (key, node), wire, &mut found);
-        }
-    }
-    found
-}
-
-fn default(
-    reader: &mut Reader<'_>,
-    place: &Place,
-    (key, node): (&str, &Node),
-    wire: Option<Wire>,
-    found: &mut Vec<(String, String)>,
-) {
-    if parameters::NEVER_A_DEFAULT.contains(&key) {
-        reader.error(place, format!("`{key}` is the client's to say and cannot have a default; take it out"));
-        return;
-    }
-    let mut json = String::new();
-    if write_json(reader, place, node, &mut json).is_none() {
-        return;
-    }
-    if wire == Some(Wire::AnthropicMessages) && parameters::ANTHROPIC_MESSAGES.binary_search(&key).is_err() {
-        reader.warn(place, "Anthropic's Messages API has no such parameter, so this default is not sent");
-    } else if found.iter().all(|(name, _)| name != key) {
-        found.push((key.to_owned(), json));
-    }
-}
-
-/// `None` after an error.
-fn write_json(reader: &mut Reader<'_>, place: &Place, node: &Node, out: &mut String) -> Option<()> {
-    match reader.plain(place, node)? {
-        Node::Null => out.push_str("null"),
-        Node::Bool(value) => out.push_str(if value { "true" } else { "false" }),
-        Node::Int(number) => out.push_str(&number.to_string()),
-        Node::Float(number) => match serde_json::to_string(&number) {
-            Ok(json) if number.is_finite() => out.push_str(&json),
-            Ok(_) | Err(_) => {
-                reader.error(place, "is not a number that JSON can hold");
-                return None;
-            }
-        },
-        Node::Text(text) => out.push_str(&serde_json::to_string(&text).ok()?),
-        Node::List(elements) => {
-            out.push('[');
-            for (index, element) in elements.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_json(reader, &place.index(index), element, out)?;
-            }
-            out.push(']');
-        }
-        Node::Map(entries) => {
-            out.push('{');
-            for (index, (key, value)) in entries.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                out.push_str(&serde_json::to_string(key).ok()?);
-                out.push(':');
-                write_json(reader, &place.key(key), value, out)?;
-            }
-            out.push('}');
-        }
-    }
-    Some(())
 }

@@ -6,11 +6,25 @@ use std::sync::Arc;
 use super::super::problem::{Place, shown};
 use super::super::raw::Node;
 use super::super::settings::{Deployment, Group, ModelInfo};
-use super::deployment;
 use super::reader::Reader;
+use super::{deployment, facts};
+use crate::wire::Wire;
+use crate::wire::profile::Profile;
 
 const EXAMPLE: &str = "add one like `model_list: [{model_name: gpt-5-mini, litellm_params: {model: openai/gpt-5-mini, \
                        api_key: os.environ/OPENAI_API_KEY}}]`";
+
+/// The modes that are served, be it that a call passes through.
+const MODES: &[&str] = &[
+    "audio_speech",
+    "audio_transcription",
+    "chat",
+    "completion",
+    "embedding",
+    "image_generation",
+    "moderation",
+    "responses",
+];
 
 /// An entry of `model_list`, apart from `litellm_params`.
 #[derive(Default)]
@@ -87,6 +101,7 @@ fn entry(reader: &mut Reader<'_>, place: &Place, node: &Node, groups: &mut Vec<G
         }
         Some(node) => deployment::deployments(reader, &params, node, &group),
     };
+    let found = with_facts(reader, place, node, &info, found);
     if name.is_none() || info.blocked || found.is_empty() {
         return;
     }
@@ -103,6 +118,48 @@ fn entry(reader: &mut Reader<'_>, place: &Place, node: &Node, groups: &mut Vec<G
         Some(group) => group.drafts.extend(drafts),
         None => groups.push(GroupDraft { name: group, info: info.info, drafts: drafts.collect() }),
     }
+}
+
+/// In the names of models that do not talk, so that nothing is said about how they would.
+const OTHER_WORK: [&str; 7] = ["embedding", "whisper", "transcribe", "tts", "moderation", "gpt-image", "dall-e"];
+
+/// `model_info` over the facts of the model; all deployments of an entry are of one.
+fn with_facts(
+    reader: &mut Reader<'_>,
+    place: &Place,
+    entry: &Node,
+    info: &Entry,
+    mut found: Vec<deployment::Found>,
+) -> Vec<deployment::Found> {
+    let first = found.first().map(|(deployment, _)| deployment);
+    let wire = first.map_or(Wire::OpenAiChat, |deployment| deployment.wire);
+    let mut profile = first.map_or_else(|| Profile::find(wire, "", ""), |deployment| deployment.profile);
+    let said = entry
+        .get("model_info")
+        .is_some_and(|node| facts::read(reader, &place.key("model_info"), node, wire, &mut profile));
+    let converts = match info.info.mode.as_deref() {
+        Some(mode) => mode == "chat",
+        None => first.is_none_or(|first| !OTHER_WORK.iter().any(|word| first.model.contains(word))),
+    };
+    // What a compatible server calls its model says nothing, and nothing is assumed of it.
+    let guessed = !profile.known && (wire != Wire::OpenAiChat || profile.openai);
+    if let Some(first) = found.first().map(|(deployment, _)| deployment)
+        && guessed
+        && !said
+        && converts
+        && first.mock.is_none()
+    {
+        let message = format!(
+            "`{}` is not known to this version, so it is taken for the newest of its family; `model_info` can say what it \
+             takes",
+            shown(&first.model)
+        );
+        reader.warn(&place.key("litellm_params").key("model"), message);
+    }
+    for (deployment, _) in &mut found {
+        deployment.profile = profile;
+    }
+    found
 }
 
 fn model_name(reader: &mut Reader<'_>, place: &Place, entry: &Node) -> Option<String> {
@@ -142,8 +199,9 @@ fn model_info(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Entry {
             }
             "mode" => {
                 entry.info.mode = reader.string(&place, node);
-                if entry.info.mode.as_deref().is_some_and(|mode| mode != "chat") {
-                    reader.warn(&place, "only `chat` is served by this version; other calls to this model fail");
+                if let Some(mode) = entry.info.mode.as_deref().filter(|mode| !MODES.contains(mode)) {
+                    let message = format!("calls of the mode `{}` are not served by this version", shown(mode));
+                    reader.warn(&place, message);
                 }
             }
             "max_input_tokens" => entry.info.max_input_tokens = reader.count(&place, node),

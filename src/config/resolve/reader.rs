@@ -250,6 +250,14 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// As [`Reader::count`], for a value whose errors are told elsewhere.
+    pub(super) fn quiet_count(&mut self, node: &Node) -> Option<u64> {
+        let errors = self.errors.len();
+        let found = self.count(&Place::root(), node);
+        self.errors.truncate(errors);
+        found
+    }
+
     pub(super) fn megabytes(&mut self, place: &Place, node: &Node) -> Option<usize> {
         let number = self.number(place, node)?;
         if number > 0.0 && number <= 4096.0 {

@@ -1,0 +1,121 @@
+//! What passthrough reads of answers, whole and streamed.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::error;
+use crate::wire::fields::{fields, read_json};
+use crate::wire::ir::Usage;
+use crate::wire::openai_chat::tap::Seen;
+use crate::wire::pipe::Sign;
+use crate::wire::splice::span_in;
+
+/// Reads a body, a message or a token count. One that cannot be read shows nothing; it is passed on all the same.
+pub(in crate::wire) fn whole(body: &[u8]) -> Seen {
+    #[derive(Default)]
+    struct Body<'a> {
+        model: Option<&'a RawValue>,
+        usage: Option<&'a RawValue>,
+        error: Option<&'a RawValue>,
+        content: Option<&'a RawValue>,
+    }
+    fields!(Body<'a> { model, usage, error, content });
+
+    let Ok(text) = std::str::from_utf8(body) else { return Seen::default() };
+    let Ok(body) = serde_json::from_str::<Body<'_>>(text) else { return Seen::default() };
+    Seen {
+        error: body.error.is_some() && body.content.is_none(),
+        model: body.model.map(|model| span_in(text, model.get())),
+        usage: body.usage.map(|usage| usage_of(usage.get())).unwrap_or_default(),
+    }
+}
+
+/// Reads a usage object. `input_tokens` leaves the cache out already.
+pub(super) fn usage_of(text: &str) -> Usage {
+    #[derive(Default)]
+    struct Raw {
+        input_tokens: Option<u64>,
+        output_tokens: Option<u64>,
+        cache_read_input_tokens: Option<u64>,
+        cache_creation_input_tokens: Option<u64>,
+        output_tokens_details: Option<Output>,
+    }
+    fields!(Raw {
+        input_tokens,
+        output_tokens,
+        cache_read_input_tokens,
+        cache_creation_input_tokens,
+        output_tokens_details,
+    });
+    #[derive(Default)]
+    struct Output {
+        thinking_tokens: Option<u64>,
+    }
+    fields!(Output { thinking_tokens });
+
+    let Ok(raw) = serde_json::from_str::<Raw>(text) else { return Usage::default() };
+    Usage {
+        input: raw.input_tokens,
+        output: raw.output_tokens,
+        cache_read: raw.cache_read_input_tokens,
+        cache_write: raw.cache_creation_input_tokens,
+        reasoning: raw.output_tokens_details.and_then(|details| details.thinking_tokens),
+    }
+}
+
+#[derive(Default)]
+struct Body<'a> {
+    message: Option<&'a RawValue>,
+    usage: Option<&'a RawValue>,
+}
+fields!(Body<'a> { message, usage });
+
+#[derive(Default)]
+struct Message<'a> {
+    model: Option<&'a RawValue>,
+    usage: Option<&'a RawValue>,
+}
+fields!(Message<'a> { model, usage });
+
+/// Reads one event. Its `event` line names it; a server that leaves that out is read by the data's `type`.
+pub(in crate::wire) fn event(name: Option<&[u8]>, data: &[u8]) -> Sign {
+    let kind = name.map_or_else(|| Cow::Owned(kind_in(data)), Cow::Borrowed);
+    match &*kind {
+        b"content_block_delta" | b"content_block_start" | b"content_block_stop" => {
+            Sign { content: true, ..Sign::default() }
+        }
+        b"message_start" => message_start(data),
+        b"message_delta" => Sign { content: true, finished: true, usage: usage_in(data), ..Sign::default() },
+        b"message_stop" => Sign { content: true, last: true, ..Sign::default() },
+        b"error" => Sign { failure: Some(error::decode_event(data)), ..Sign::default() },
+        _ => Sign::default(),
+    }
+}
+
+fn kind_in(data: &[u8]) -> Vec<u8> {
+    #[derive(Default)]
+    struct Kind {
+        r#type: Option<String>,
+    }
+    fields!(Kind { r#type = "type" });
+    read_json::<Kind>(data).ok().and_then(|kind| kind.r#type).unwrap_or_default().into_bytes()
+}
+
+fn message_start(data: &[u8]) -> Sign {
+    let Some((text, message)) = std::str::from_utf8(data).ok().and_then(|text| {
+        let body = serde_json::from_str::<Body<'_>>(text).ok()?;
+        Some((text, serde_json::from_str::<Message<'_>>(body.message?.get()).ok()?))
+    }) else {
+        return Sign::default();
+    };
+    Sign {
+        usage: message.usage.map(|usage| usage_of(usage.get())).unwrap_or_default(),
+        model: message.model.map(|model| span_in(text, model.get())),
+        ..Sign::default()
+    }
+}
+
+fn usage_in(data: &[u8]) -> crate::wire::Usage {
+    read_json::<Body<'_>>(data).ok().and_then(|body| body.usage).map(|usage| usage_of(usage.get())).unwrap_or_default()
+}

@@ -1,0 +1,223 @@
+//! What we read of answers. Every field may be missing or `null`, unknown ones are skipped, and `snake_case` names, which are
+//! valid proto JSON too, are understood.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::wire::fields::fields;
+use crate::wire::text::{Json, Str};
+
+/// A `GenerateContentResponse`: a whole answer or one chunk of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Frame<'a> {
+    pub(super) candidates: Option<Vec<Candidate<'a>>>,
+    pub(super) prompt_feedback: Option<Feedback<'a>>,
+    pub(super) usage_metadata: Option<Counts<'a>>,
+    pub(super) model_version: Option<Str<'a>>,
+    pub(super) response_id: Option<Str<'a>>,
+    pub(super) error: Option<Json<'a>>,
+}
+fields!(Frame<'a> {
+    candidates, prompt_feedback = "promptFeedback" | "prompt_feedback",
+    usage_metadata = "usageMetadata" | "usage_metadata", model_version = "modelVersion" | "model_version",
+    response_id = "responseId" | "response_id", error,
+});
+
+#[derive(Debug, Default)]
+pub(super) struct Candidate<'a> {
+    pub(super) index: Loose<'a>,
+    pub(super) content: Option<Content<'a>>,
+    pub(super) finish_reason: Loose<'a>,
+    pub(super) finish_message: Option<Str<'a>>,
+    pub(super) grounding_metadata: Option<Json<'a>>,
+    pub(super) logprobs_result: Option<Json<'a>>,
+}
+fields!(Candidate<'a> {
+    index, content, finish_reason = "finishReason" | "finish_reason",
+    finish_message = "finishMessage" | "finish_message",
+    grounding_metadata = "groundingMetadata" | "grounding_metadata",
+    logprobs_result = "logprobsResult" | "logprobs_result",
+});
+
+#[derive(Debug, Default)]
+pub(super) struct Content<'a> {
+    pub(super) parts: Option<Vec<Part<'a>>>,
+}
+fields!(Content<'a> { parts });
+
+#[derive(Debug, Default)]
+pub(super) struct Part<'a> {
+    pub(super) text: Option<Str<'a>>,
+    pub(super) thought: Option<bool>,
+    pub(super) thought_signature: Option<Str<'a>>,
+    /// In boxes, so that the many parts that are text are small.
+    pub(super) function_call: Option<Box<FunctionCall<'a>>>,
+    pub(super) inline_data: Option<Box<Blob<'a>>>,
+}
+fields!(Part<'a> {
+    text, thought, thought_signature = "thoughtSignature" | "thought_signature",
+    function_call = "functionCall" | "function_call", inline_data = "inlineData" | "inline_data",
+});
+
+#[derive(Debug, Default)]
+pub(super) struct FunctionCall<'a> {
+    pub(super) id: Option<Str<'a>>,
+    pub(super) name: Option<Str<'a>>,
+    pub(super) args: Option<Json<'a>>,
+    pub(super) partial_args: Option<Vec<PartialArg<'a>>>,
+    pub(super) will_continue: Option<bool>,
+}
+fields!(FunctionCall<'a> {
+    id, name, args, partial_args = "partialArgs" | "partial_args", will_continue = "willContinue" | "will_continue",
+});
+
+/// A piece of arguments that come a value at a time (Vertex's `streamFunctionCallArguments`, 2026-05).
+#[derive(Debug, Default)]
+pub(super) struct PartialArg<'a> {
+    pub(super) json_path: Option<Str<'a>>,
+    pub(super) string_value: Option<Str<'a>>,
+    pub(super) number_value: Option<Json<'a>>,
+    pub(super) bool_value: Option<bool>,
+    /// There, whatever its value: it is `null` itself.
+    pub(super) null_value: Present,
+}
+fields!(PartialArg<'a> {
+    json_path = "jsonPath" | "json_path", string_value = "stringValue" | "string_value",
+    number_value = "numberValue" | "number_value", bool_value = "boolValue" | "bool_value",
+    null_value = "nullValue" | "null_value",
+});
+
+#[derive(Debug, Default)]
+pub(super) struct Blob<'a> {
+    pub(super) mime_type: Option<Str<'a>>,
+    pub(super) data: Option<Str<'a>>,
+}
+fields!(Blob<'a> { mime_type = "mimeType" | "mime_type", data });
+
+#[derive(Debug, Default)]
+pub(super) struct Feedback<'a> {
+    pub(super) block_reason: Loose<'a>,
+    pub(super) block_reason_message: Option<Str<'a>>,
+}
+fields!(Feedback<'a> {
+    block_reason = "blockReason" | "block_reason", block_reason_message = "blockReasonMessage" | "block_reason_message",
+});
+
+/// `usageMetadata`: totals so far; what is zero is left out.
+#[derive(Debug, Default)]
+pub(super) struct Counts<'a> {
+    pub(super) prompt_token_count: Loose<'a>,
+    pub(super) tool_use_prompt_token_count: Loose<'a>,
+    pub(super) cached_content_token_count: Loose<'a>,
+    pub(super) candidates_token_count: Loose<'a>,
+    pub(super) thoughts_token_count: Loose<'a>,
+    pub(super) total_token_count: Loose<'a>,
+    pub(super) service_tier: Loose<'a>,
+}
+fields!(Counts<'a> {
+    prompt_token_count = "promptTokenCount" | "prompt_token_count",
+    tool_use_prompt_token_count = "toolUsePromptTokenCount" | "tool_use_prompt_token_count",
+    cached_content_token_count = "cachedContentTokenCount" | "cached_content_token_count",
+    candidates_token_count = "candidatesTokenCount" | "candidates_token_count",
+    thoughts_token_count = "thoughtsTokenCount" | "thoughts_token_count",
+    total_token_count = "totalTokenCount" | "total_token_count", service_tier = "serviceTier" | "service_tier",
+});
+
+/// A number or a word: enums come as numbers where the request asked for that, and 64-bit integers as strings. Anything else
+/// is taken for nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Loose<'a> {
+    #[default]
+    Nothing,
+    Number(u64),
+    Word(Str<'a>),
+}
+
+impl Loose<'_> {
+    pub(super) fn count(&self) -> Option<u64> {
+        match self {
+            Self::Nothing => None,
+            Self::Number(number) => Some(*number),
+            Self::Word(word) => word.parse().ok(),
+        }
+    }
+
+    /// The word, empty where there is none.
+    pub(super) fn word(&self) -> &str {
+        match self {
+            Self::Word(word) => word,
+            Self::Nothing | Self::Number(_) => "",
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LooseVisitor)
+    }
+}
+
+struct LooseVisitor;
+
+impl<'de> Visitor<'de> for LooseVisitor {
+    type Value = Loose<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a number or a word")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Loose::Number(number))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Loose::Nothing)
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it saturates, and -1.5 is nothing"
+        )]
+        Ok(if number >= 0.0 { Loose::Number(number as u64) } else { Loose::Nothing })
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Loose::Nothing)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Loose::Nothing)
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Loose::Word(text.into()))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Loose::Word(text.to_owned().into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Loose::Nothing)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Loose::Nothing)
+    }
+}
+
+/// Whether a field is there, whatever its value.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Present(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self(true))
+    }
+}
