@@ -159,7 +159,8 @@ impl Reader {
                 grounding::cite(grounding, &choice.spoken, |citation| sink.event(index, Event::Citation(citation)));
             }
         }
-        for (index, choice) in (0..).zip(&self.choices).filter(|(_, choice)| choice.seen) {
+        // An index that was left out is an empty choice: whoever opened it waits for its finish.
+        for (index, choice) in (0..).zip(&self.choices) {
             let stop = match choice.finish {
                 Some(Finish::Stop(stop)) => stop,
                 None if blocked => Stop::Refusal,

@@ -119,7 +119,8 @@ pub(crate) fn request(from: Wire, data: &[u8]) {
                 }
             }
             Err(ConvertError::Decode(error)) => assert!(!error.message.is_empty()),
-            Err(ConvertError::Unsendable(error)) => assert!(!error.message.is_empty() && !error.field.is_empty()),
+            // A client may well name a field with no letter at all.
+            Err(ConvertError::Unsendable(error)) => assert!(!error.message.is_empty()),
         }
     }
 }
