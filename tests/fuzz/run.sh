@@ -3,6 +3,7 @@
 # cargo-fuzz installed, `cargo fuzz run TARGET --fuzz-dir tests/fuzz` works as well.
 #
 #   run.sh SECONDS [TARGET …]    each target so long; without targets, all of them
+#   FUZZ_SEED=1 run.sh …         the same inputs every time, as far as the time allows
 #   run.sh keep [TARGET …]       adds to tests/fuzz/corpus what the runs found, as few files as reach the same code
 #
 # What is found is kept in target/fuzz/corpus, so the next run goes on from there. An input that breaks a promise is written to
@@ -32,7 +33,7 @@ for target; do
             tail -n 1
         continue
     fi
-    "$program" -max_total_time="$what" -max_len=8192 -timeout=10 -rss_limit_mb=2048 -dict=words.dict -print_final_stats=1 \
+    "$program" -max_total_time="$what" ${FUZZ_SEED:+"-seed=$FUZZ_SEED"} -max_len=8192 -timeout=10 -rss_limit_mb=2048 -dict=words.dict -print_final_stats=1 \
         -verbosity=0 -artifact_prefix="$root/broken/$target-" "$found" "corpus/$target" >"$root/$target.log" 2>&1 ||
         { grep -v '# Uses:\|NEW_FUNC\|^stat::' "$root/$target.log" | tail -n 50; echo "fuzz: $target broke a promise"; exit 1; }
     echo "fuzz: $target, $what s, $(sed -n 's/^stat::number_of_executed_units: //p' "$root/$target.log") inputs," \

@@ -178,7 +178,9 @@ fn openai_stream(frames: &[(&str, &str)]) -> Result<Said, String> {
         }
         if *data == "[DONE]" {
             said.ended = true;
-            if said.turns.is_empty() || said.turns.iter().any(|turn| turn.finish.is_none()) {
+            // An upstream may number its choices with gaps; what never began needs no end.
+            let mut begun = said.turns.iter().filter(|turn| !turn.extra.is_empty());
+            if said.turns.is_empty() || begun.any(|turn| turn.finish.is_none()) {
                 return Err("[DONE] without a finish of each choice".to_owned());
             }
             continue;
