@@ -49,9 +49,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Bytes of memory for each byte of input, and how many for none at all.
+/// Bytes of memory for each byte of input, and how many for none at all: an answer may number its only choice 127, and those
+/// before it are made as well.
 const TIMES: usize = 64;
-const BASE: usize = 64 << 10;
+const BASE: usize = 192 << 10;
 
 /// Runs `what`, which may use so much memory at once and no more.
 pub(crate) fn bounded<T>(input: usize, what: impl FnOnce() -> T) -> T {
