@@ -225,6 +225,33 @@ fn w46_thoughts_of_other_models_do_not_reach_claude() {
     }
 }
 
+#[test]
+fn who_went_on_without_thinking_goes_on_so() {
+    let to = target(Wire::AnthropicMessages, "m");
+    let own = r#"{"type":"thinking","thinking":"t","signature":"EqQB"}"#;
+    let other = r#"{"type":"thinking","thinking":"t","signature":"fg1:gemini:abc"}"#;
+    let call = r#"{"type":"tool_use","id":"a","name":"f","input":{}}"#;
+    let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"r"}]}"#;
+    let said = |blocks: &[&str]| format!(r#"{{"role":"assistant","content":[{}]}}"#, blocks.join(","));
+    for (messages, off) in [
+        (vec![said(&[other, call]), result.to_owned()], true),
+        (vec![said(&[other, call]), result.to_owned(), said(&[call]), result.to_owned()], true),
+        (vec![said(&[other, call]), result.to_owned(), said(&[own, call]), result.to_owned()], false),
+        (vec![said(&[other, own, call]), result.to_owned()], false),
+        (vec![said(&[other, call]), result.to_owned(), said(&[r#"{"type":"text","text":"x"}"#])], false),
+        // No other model was ever asked: what the client sends is its own affair.
+        (vec![said(&[call]), result.to_owned()], false),
+    ] {
+        let body = format!(
+            r#"{{"model":"m","messages":[{}],"max_tokens":5000,"thinking":{{"type":"enabled","budget_tokens":2048}}}}"#,
+            messages.join(",")
+        );
+        let sent = prepared(Wire::AnthropicMessages, &body, &to).body;
+        let sent = std::str::from_utf8(&sent).unwrap();
+        assert_eq!(sent.contains(r#""thinking":{"type":"disabled"}"#), off, "{body}");
+    }
+}
+
 const OPENAI: &str = concat!(
     "data: {\"id\":\"1\",\"model\":\"up\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}],\"usage\":null}\n\n",
     ": keep\n\n",

@@ -4,6 +4,9 @@
 //! Decoders say what was asked; they do not judge it. Encoders know what their upstream takes and report the rest to
 //! [`Losses`](super::loss::Losses).
 
+use serde::{Deserialize, Deserializer};
+
+use super::fields::fields;
 use super::text::{Json, Str};
 
 /// A conversation and how to continue it.
@@ -276,6 +279,20 @@ pub enum Cache {
     Hour,
 }
 
+/// `cache_control`, which is spelled as Anthropic's wherever there is one.
+impl<'de> Deserialize<'de> for Cache {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default)]
+        struct Control<'a> {
+            ttl: Option<Str<'a>>,
+        }
+        fields!(Control<'a> { ttl });
+
+        let control = Control::deserialize(deserializer)?;
+        Ok(if control.ttl.as_deref() == Some("1h") { Self::Hour } else { Self::Default })
+    }
+}
+
 /// A tool.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tool<'a> {
@@ -437,6 +454,26 @@ pub struct WebSearch<'a> {
     pub max_uses: Option<u64>,
     /// Only, or not, these domains.
     pub domains: Option<(bool, Vec<Str<'a>>)>,
+}
+
+/// Where the user is, in the words of all wires.
+#[derive(Default)]
+pub(super) struct Place<'a> {
+    city: Option<Str<'a>>,
+    country: Option<Str<'a>>,
+    region: Option<Str<'a>>,
+    timezone: Option<Str<'a>>,
+}
+fields!(Place<'a> { city, country, region, timezone });
+
+impl<'a> Place<'a> {
+    /// What is said of it, as [`WebSearch::location`] has it.
+    pub(super) fn fields(self) -> Vec<(&'static str, Str<'a>)> {
+        [("city", self.city), ("country", self.country), ("region", self.region), ("timezone", self.timezone)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    }
 }
 
 /// A field of the client's that the canonical form has no place for.

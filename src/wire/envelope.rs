@@ -8,12 +8,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Wire;
-use super::splice::{Edit, span_in};
+use super::splice::{Edit, span_in, splice};
+use super::text::{Str, in_json, path_at};
 
 /// What is wrong with a request's body, for its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +101,12 @@ impl<'a> Envelope<'a> {
         self.wire
     }
 
+    /// How many bytes the whole body has.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.body.len() as u64
+    }
+
     /// Whether the request sets this top-level field, be it to `null`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -109,6 +117,48 @@ impl<'a> Envelope<'a> {
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&'a RawValue> {
         self.fields.iter().find(|field| field.name == name).map(|field| field.value)
+    }
+
+    /// The tags that litellm's clients send, in `tags` or `metadata.tags`. Of another form they are none.
+    #[must_use]
+    pub fn tags(&self) -> Vec<String> {
+        let metadata = self.value("metadata").map(|metadata| serde_json::from_str::<Fields<'_>>(metadata.get()));
+        let within = metadata.and_then(Result::ok).and_then(|fields| fields.find("tags"));
+        let tags = self.value("tags").map(RawValue::get).into_iter().chain(within);
+        tags.filter_map(|tags| serde_json::from_str::<Vec<String>>(tags).ok()).flatten().collect()
+    }
+
+    /// Whether it seems to name something that an upstream keeps, such as a file: that this is missing is its sender's affair.
+    #[must_use]
+    pub fn names_files(&self) -> bool {
+        [r#""file_id""#, r#""container""#].iter().any(|name| self.body.contains(name))
+    }
+
+    /// The body without `metadata.tags`, where that is a list: it is litellm's, and the vendors refuse it. `None` if there is none.
+    #[must_use]
+    pub fn without_tags(&self, body: &Bytes) -> Option<Bytes> {
+        let metadata = self.value("metadata")?;
+        let fields: Fields<'_> = serde_json::from_str(metadata.get()).ok()?;
+        fields.find("tags").filter(|tags| tags.starts_with('['))?;
+        if fields.0.len() == 1 {
+            return Some(self.without(&["metadata".to_owned()]).into());
+        }
+        let inner =
+            Envelope { wire: self.wire, body: metadata.get(), fields: fields.0, model: Cow::Borrowed(""), ..*self };
+        let kept = inner.without(&["tags".to_owned()]);
+        Some(splice(body, vec![Edit::new(span_in(self.body, metadata.get()), kept)]))
+    }
+
+    /// Whom the client says it asks for: `user`, or Anthropic's `metadata.user_id`.
+    #[must_use]
+    pub fn user(&self) -> Option<Str<'a>> {
+        match self.wire {
+            Wire::OpenAiChat | Wire::Gemini => serde_json::from_str(self.value("user")?.get()).ok(),
+            Wire::AnthropicMessages => {
+                let metadata: Fields<'a> = serde_json::from_str(self.value("metadata")?.get()).ok()?;
+                serde_json::from_str(metadata.find("user_id")?).ok()
+            }
+        }
     }
 
     /// Every top-level field, in order.
@@ -173,16 +223,13 @@ impl<'a> Envelope<'a> {
     }
 
     fn model_name(&self) -> Result<Cow<'a, str>, DecodeError> {
-        #[derive(Deserialize)]
-        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
         let want = "a string, the name of a model";
         let value = self.value("model").ok_or_else(|| missing("model", want))?;
-        match serde_json::from_str::<Name<'a>>(value.get()) {
-            Ok(Name(name)) if name.is_empty() => {
+        match serde_json::from_str::<Str<'a>>(value.get()) {
+            Ok(name) if name.is_empty() => {
                 Err(DecodeError::new(Some("model"), "`model` is empty; it must be the name of a model".to_owned()))
             }
-            Ok(Name(name)) => Ok(name),
+            Ok(name) => Ok(name.into_cow()),
             Err(_) if value.get().starts_with('"') => {
                 let message = "`model` holds an escape that is no character; it must be the name of a model";
                 Err(DecodeError::new(Some("model"), message.to_owned()))
@@ -192,12 +239,11 @@ impl<'a> Envelope<'a> {
     }
 
     fn flag(&self, name: &str) -> Result<bool, DecodeError> {
-        match self.value(name).map(RawValue::get) {
-            None | Some("null" | "false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(_) => {
-                Err(self.value(name).map_or_else(|| missing(name, "a boolean"), |v| wrong(name, "a boolean", v)))
-            }
+        let Some(value) = self.value(name) else { return Ok(false) };
+        match value.get() {
+            "null" | "false" => Ok(false),
+            "true" => Ok(true),
+            _ => Err(wrong(name, "a boolean", value)),
         }
     }
 
@@ -244,8 +290,7 @@ fn wrong(field: &str, want: &str, got: &RawValue) -> DecodeError {
 const DUPLICATE: &str = "duplicate field ";
 
 fn describe(text: &str, error: &serde_json::Error) -> DecodeError {
-    let full = error.to_string();
-    let what = full.rsplit_once(" at line ").map_or(full.as_str(), |(what, _)| what);
+    let (what, line) = said(text, error);
     if let Some(field) = what.strip_prefix(DUPLICATE) {
         let name = field.trim_matches('`');
         return DecodeError::new(Some(name), format!("{field} stands twice in the body; send it once"));
@@ -253,16 +298,53 @@ fn describe(text: &str, error: &serde_json::Error) -> DecodeError {
     if !text.trim_start().starts_with('{') && error.is_data() {
         return DecodeError::new(None, "the body is not a JSON object".to_owned());
     }
-    let line = error.line().saturating_sub(1);
-    let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-    let offset = (start + error.column().saturating_sub(1)).min(text.len());
+    let offset = (line + error.column().saturating_sub(1)).min(text.len());
     DecodeError::new(None, format!("the body is not valid JSON at byte {offset}: {what}"))
+}
+
+/// Reads the value of a top-level field.
+pub(super) fn field<'a, T: Deserialize<'a>>(name: &str, text: &'a str) -> Result<T, DecodeError> {
+    serde_json::from_str(text).map_err(|error| untyped(name, text, &error))
+}
+
+/// An error of serde with the path of the value at fault.
+fn untyped(name: &str, text: &str, error: &serde_json::Error) -> DecodeError {
+    let (what, line) = said(text, error);
+    let offset = line + error.column();
+    let mut path = path_at(name, text, offset);
+    // What is missing is told at the end of its object, where the path names the last field that is there.
+    if what.starts_with("missing field")
+        && let Some(before) = text.get(..offset).and_then(|text| text.strip_suffix('}'))
+        && !before.trim_end().ends_with('{')
+        && let Some((object, _)) = path.rsplit_once('.')
+    {
+        path.truncate(object.len());
+    }
+    at(path, &in_json(&what))
+}
+
+/// An error at a path.
+pub(super) fn at(path: String, what: &str) -> DecodeError {
+    DecodeError { message: format!("`{path}`: {what}"), field: Some(path) }
+}
+
+/// What serde says, without the place, and where the line of that begins.
+fn said(text: &str, error: &serde_json::Error) -> (String, usize) {
+    let mut what = error.to_string();
+    what.truncate(what.rfind(" at line ").unwrap_or(what.len()));
+    let before = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    (what, before.map(str::len).sum())
 }
 
 /// All fields of an object, in order, each once.
 pub(super) struct Fields<'a>(Vec<Field<'a>>);
 
 impl<'a> Fields<'a> {
+    /// The raw text of a field.
+    pub(super) fn find(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|field| field.name == name).map(|field| field.value.get())
+    }
+
     /// The fields as pairs of name and raw text.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.0.iter().map(|field| (field.name.as_ref(), field.value.get()))
@@ -288,12 +370,9 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        #[derive(Deserialize)]
-        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
         let mut fields: Vec<Field<'de>> = Vec::with_capacity(LINEAR);
         let mut names: HashSet<Cow<'de, str>> = HashSet::new();
-        while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
+        while let Some(name) = map.next_key::<Str<'de>>()?.map(Str::into_cow) {
             let twice = if fields.len() < LINEAR {
                 fields.iter().any(|field| field.name == name)
             } else {

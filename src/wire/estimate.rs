@@ -65,7 +65,12 @@ fn media(media: &Media<'_>) -> u64 {
         Source::Data { data, .. } => Some(data.len() as u64),
         Source::Url { .. } | Source::File(_) => None,
     };
-    let guess = match (media.kind, size) {
+    media_tokens(media.kind, size) * UNIT
+}
+
+/// Tokens of a picture, a paper, sound or a film with so much base64.
+pub(super) fn media_tokens(kind: MediaKind, size: Option<u64>) -> u64 {
+    match (kind, size) {
         (MediaKind::Image, Some(size)) => (size / 200).clamp(258, 1600),
         (MediaKind::Image, None) => 800,
         (MediaKind::Document, Some(size)) => (size / 66).max(300),
@@ -74,8 +79,7 @@ fn media(media: &Media<'_>) -> u64 {
         (MediaKind::Audio, None) => 2000,
         (MediaKind::Video, Some(size)) => (size / 1300).max(300),
         (MediaKind::Video, None) => 18_000,
-    };
-    guess * UNIT
+    }
 }
 
 /// What a byte begins or goes on with.

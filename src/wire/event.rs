@@ -143,12 +143,7 @@ impl Event<'_> {
             Self::Delta(text) => Event::Delta(text.detached()),
             Self::Seal(origin, data) => Event::Seal(origin, data.detached()),
             Self::Close => Event::Close,
-            Self::Citation(citation) => Event::Citation(Citation {
-                url: citation.url.detached(),
-                title: citation.title.detached(),
-                start: citation.start,
-                end: citation.end,
-            }),
+            Self::Citation(citation) => Event::Citation(citation.detached()),
             Self::Logprobs(json) => Event::Logprobs(json.detached()),
             Self::Usage(usage) => Event::Usage(usage),
             Self::Finish { stop, sequence, explanation } => Event::Finish {
@@ -159,6 +154,14 @@ impl Event<'_> {
             Self::End => Event::End,
             Self::Failed(failure) => Event::Failed(failure),
         }
+    }
+}
+
+impl Citation<'_> {
+    /// The same source, free of the bytes it came from.
+    #[must_use]
+    pub fn detached(self) -> Citation<'static> {
+        Citation { url: self.url.detached(), title: self.title.detached(), start: self.start, end: self.end }
     }
 }
 

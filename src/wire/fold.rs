@@ -122,9 +122,8 @@ impl Sink for Answer {
                 }
             }
             Event::Citation(citation) => {
-                let Event::Citation(citation) = Event::Citation(citation).detached() else { return };
                 if let Some(choice) = self.at(choice) {
-                    choice.citations.push(citation);
+                    choice.citations.push(citation.detached());
                 }
             }
             Event::Logprobs(json) => {

@@ -106,9 +106,11 @@ fn digest(text: &str) -> String {
     format!("{first:016x}{:08x}", second & 0xffff_ffff)
 }
 
-const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+/// What [`fnv`] begins with.
+pub(super) const FNV: u64 = 0xcbf2_9ce4_8422_2325;
 
-fn fnv(seed: u64, bytes: &[u8]) -> u64 {
+/// Tells bytes apart; it need not withstand anybody.
+pub(super) fn fnv(seed: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use super::chat::{Foreign, Rest};
+
 /// One thing that the upstream does not get as the client sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
@@ -83,6 +85,30 @@ impl Losses {
         let (field, why) = (self.name(field.into()), why.into());
         if self.policy != OnLoss::Lenient {
             return Err(Unsendable { message: format!("`{field}` cannot be sent: {why}"), field: field.into_owned() });
+        }
+        self.setting(field, why);
+        Ok(())
+    }
+
+    /// Fields that the upstream has nothing like.
+    ///
+    /// # Errors
+    /// As [`Losses::content`]'s.
+    pub(super) fn rest(&mut self, rest: &[Rest<'_>], why: &'static str) -> Result<(), Unsendable> {
+        rest.iter().try_for_each(|rest| self.lost(rest.content, rest.name.as_str().to_owned(), why))
+    }
+
+    /// A part that the upstream does not know.
+    ///
+    /// # Errors
+    /// As [`Losses::content`]'s.
+    pub(super) fn foreign(&mut self, part: &Foreign<'_>, why: String) -> Result<(), Unsendable> {
+        self.lost(!part.droppable, part.at.to_string(), why)
+    }
+
+    fn lost(&mut self, content: bool, field: String, why: impl Into<Cow<'static, str>>) -> Result<(), Unsendable> {
+        if content {
+            return self.content(field, why);
         }
         self.setting(field, why);
         Ok(())

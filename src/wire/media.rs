@@ -63,6 +63,15 @@ pub fn clean_base64(text: &str) -> Str<'_> {
     out.into()
 }
 
+/// The same for text that may be owned.
+#[must_use]
+pub fn clean(data: Str<'_>) -> Str<'_> {
+    match data.into_cow() {
+        Cow::Borrowed(data) => clean_base64(data),
+        Cow::Owned(data) => clean_base64(&data).detached(),
+    }
+}
+
 /// The media type that the first bytes of `base64` tell, among those that models read.
 #[must_use]
 pub fn sniff(base64: &str) -> Option<&'static str> {
@@ -77,15 +86,6 @@ pub fn sniff(base64: &str) -> Option<&'static str> {
         [b'R', b'I', b'F', b'F', ..] if at(8..12) == b"WAVE" => "audio/wav",
         _ => return None,
     })
-}
-
-/// The text of a document for a wire that has text only: its title is its first line.
-#[must_use]
-pub fn titled<'t>(name: Option<&str>, text: &'t str) -> Cow<'t, str> {
-    match name.filter(|name| !name.trim().is_empty()) {
-        Some(name) => Cow::Owned(format!("{name}\n\n{text}")),
-        None => Cow::Borrowed(text),
-    }
 }
 
 /// Bytes in base64: for text that a wire wants as a file, and vectors.

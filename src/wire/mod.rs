@@ -20,22 +20,24 @@ mod fields;
 pub mod fold;
 pub mod gemini;
 pub mod ids;
+pub mod inject;
 pub mod ir;
+mod lax;
 pub mod loss;
 pub mod media;
 pub mod mock;
+pub mod needs;
 pub mod openai_chat;
 pub mod pipe;
 pub mod profile;
 pub mod relay;
+mod reply;
 pub mod schema;
 pub mod splice;
 pub mod sse;
 pub mod text;
 pub mod transcode;
 pub mod turns;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -46,9 +48,10 @@ pub use loss::{Loss, OnLoss};
 use loss::{Losses, Unsendable};
 pub use pipe::{Pipe, Tally, Tap};
 use profile::Profile;
-use relay::Undo;
+use reply::How;
+pub use reply::{Reply, ReplyPlan, Stamp};
 use splice::Edit;
-use transcode::Transcoder;
+pub use splice::remark;
 
 /// A dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -305,156 +308,6 @@ fn twin(name: &str) -> Option<&'static str> {
 pub(crate) fn quoted(text: &str) -> String {
     // Serialising a string into memory cannot fail.
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
-}
-
-/// How to read an upstream's answer to one prepared request.
-#[derive(Clone, Debug)]
-pub struct ReplyPlan {
-    /// The upstream's.
-    wire: Wire,
-    operation: Operation,
-    how: How,
-}
-
-#[derive(Clone, Debug)]
-enum How {
-    Pass { answer_as: Option<String>, hide_usage: bool },
-    Direct,
-    Embed(embed::Plan),
-    Translate { client: Wire, undo: Undo, how: Answering },
-}
-
-/// What an answer that we write ourselves has to hold, and the conversion cannot know: it has no clock and no randomness.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp<'a> {
-    /// Unique to the request, letters and digits.
-    pub id: &'a str,
-    /// Unix seconds.
-    pub created: u64,
-}
-
-/// A buffered answer for the client.
-#[derive(Debug)]
-pub struct Reply {
-    /// The body.
-    pub body: Bytes,
-    /// What it cost, where the upstream said so.
-    pub usage: Usage,
-}
-
-impl ReplyPlan {
-    /// A plan that changes nothing, for answers that we make ourselves.
-    #[must_use]
-    pub fn untouched(wire: Wire, operation: Operation) -> Self {
-        Self { wire, operation, how: How::Pass { answer_as: None, hide_usage: false } }
-    }
-
-    /// A plan for what passes through as it is, of whatever form.
-    fn direct() -> Self {
-        Self { wire: Wire::OpenAiChat, operation: Operation::Generate, how: How::Direct }
-    }
-
-    /// A plan for embeddings of another wire.
-    fn embed(wire: Wire, plan: embed::Plan) -> Self {
-        Self { wire, operation: Operation::Generate, how: How::Embed(plan) }
-    }
-
-    /// Whether client and upstream speak different dialects.
-    #[must_use]
-    pub fn converts(&self) -> bool {
-        match self.how {
-            How::Pass { .. } | How::Direct => false,
-            How::Embed(_) | How::Translate { .. } => true,
-        }
-    }
-
-    /// Reads a whole answer that came with a success status.
-    ///
-    /// # Errors
-    /// The failure, where the body is in truth an error object, or is none that can be read.
-    pub fn whole(&self, body: &Bytes, stamp: Stamp<'_>) -> Result<Reply, Box<Failure>> {
-        match &self.how {
-            How::Pass { answer_as, .. } => self.pass(body, answer_as.as_deref()),
-            How::Direct => {
-                let seen = direct::tap::whole(body);
-                if seen.error {
-                    return Err(Box::new(self.failure(openai_chat::error::status_in(body).unwrap_or(502), body)));
-                }
-                Ok(Reply { body: body.clone(), usage: seen.usage })
-            }
-            How::Embed(plan) => plan.whole(body),
-            How::Translate { client, undo, how } => {
-                let Some(client) = convert::inbound(*client) else {
-                    return Err(Box::new(Failure::cut("no client speaks this wire")));
-                };
-                if self.operation == Operation::CountTokens {
-                    let counted = convert::outbound(self.wire).counted(body).ok_or_else(|| {
-                        Box::new(Failure::new(FailureKind::Server, 502, "the upstream's token count cannot be read"))
-                    })?;
-                    return Ok(Reply { body: counted_body(counted), usage: Usage::default() });
-                }
-                let how = stamped(how, stamp);
-                let (body, answer) = convert::whole(convert::outbound(self.wire), client, body, undo, &how)?;
-                Ok(Reply { body: Bytes::from(body), usage: answer.usage })
-            }
-        }
-    }
-
-    fn pass(&self, body: &Bytes, answer_as: Option<&str>) -> Result<Reply, Box<Failure>> {
-        let seen = match self.wire {
-            Wire::OpenAiChat => openai_chat::tap::whole(body),
-            Wire::AnthropicMessages => anthropic::tap::whole(body),
-            // No client speaks it, so nothing passes through.
-            Wire::Gemini => openai_chat::tap::Seen::default(),
-        };
-        if seen.error {
-            return Err(Box::new(match self.wire {
-                Wire::OpenAiChat | Wire::Gemini => {
-                    self.failure(openai_chat::error::status_in(body).unwrap_or(502), body)
-                }
-                Wire::AnthropicMessages => anthropic::error::decode_event(body),
-            }));
-        }
-        let body = match (answer_as, seen.model) {
-            (Some(name), Some(span)) if self.operation == Operation::Generate => {
-                splice::splice(body, vec![Edit::new(span, quoted(name))])
-            }
-            _ => body.clone(),
-        };
-        Ok(Reply { body, usage: seen.usage })
-    }
-
-    /// A pipe for a streamed answer.
-    #[must_use]
-    pub fn stream(&self, stamp: Stamp<'_>) -> Pipe {
-        match &self.how {
-            How::Pass { answer_as, hide_usage } => {
-                Pipe::Tap(Box::new(Tap::new(self.wire, answer_as.clone(), *hide_usage)))
-            }
-            // Embeddings never come as a stream.
-            How::Direct | How::Embed(_) => Pipe::Tap(Box::new(Tap::direct())),
-            How::Translate { client, undo, how } => {
-                // `prepare` has found it, and falls back on the one that always is.
-                let client = convert::inbound(*client).unwrap_or(&openai_chat::OpenAiChat);
-                let how = Arc::new(stamped(how, stamp));
-                Pipe::Transcoder(Box::new(Transcoder::new(convert::outbound(self.wire), client, undo.clone(), &how)))
-            }
-        }
-    }
-
-    /// Reads an answer that came with a failure status. Its body goes to the client only where the wires are the same.
-    #[must_use]
-    pub fn failure(&self, status: u16, body: &Bytes) -> Failure {
-        let mut failure = convert::outbound(self.wire).failure(status, body);
-        if self.converts() {
-            failure.body = None;
-        }
-        failure
-    }
-}
-
-fn stamped(how: &Answering, stamp: Stamp<'_>) -> Answering {
-    Answering { stamp: stamp.id.to_owned(), created: stamp.created, ..how.clone() }
 }
 
 /// The input tokens of a request, guessed by ourselves, for upstreams that cannot be asked.

@@ -24,6 +24,8 @@ use super::chat::{Effort, Reasoning, Thinking};
 pub struct Profile {
     /// A row knows the model; otherwise the newest family's behaviour is assumed.
     pub known: bool,
+    /// The most tokens that a request may have, where that is the same for all who ask (litellm's price table, 2026-11).
+    pub max_input: Option<u64>,
     /// The most tokens that one answer may have.
     pub max_output: Option<u64>,
     /// How reasoning is controlled.
@@ -211,6 +213,23 @@ impl Profile {
             Reasons::Always => true,
         }
     }
+
+    /// The nearest effort that is not more than `wanted`, else the least; `None` where the model takes none.
+    #[must_use]
+    pub fn effort(&self, wanted: Effort) -> Option<Effort> {
+        self.efforts.iter().rfind(|effort| **effort <= wanted).or(self.efforts.first()).copied()
+    }
+}
+
+/// The effort that a budget stands for.
+#[must_use]
+pub fn effort_of(budget: u64) -> Effort {
+    match budget {
+        0..2048 => Effort::Low,
+        2048..8192 => Effort::Medium,
+        8192..24_576 => Effort::High,
+        _ => Effort::Xhigh,
+    }
 }
 
 /// The efforts that `holds` names, least first.
@@ -307,6 +326,38 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn room_for_a_request() {
+        for (model, want) in [
+            ("claude-opus-4-8", Some(1_000_000)),
+            ("claude-haiku-4-5-20251001", Some(200_000)),
+            ("claude-sonnet-4-5", None),
+            ("claude-3-opus-20240229", Some(200_000)),
+            ("claude-2.1", None),
+            ("claude-next", None),
+        ] {
+            assert_eq!(claude(model).max_input, want, "{model}");
+        }
+        for (model, want) in [
+            ("gpt-4o-mini", Some(128_000)),
+            ("gpt-4-0613", Some(8192)),
+            ("gpt-4-1106-preview", Some(128_000)),
+            ("gpt-3.5-turbo-0125", Some(16_385)),
+            ("gpt-5-mini", Some(272_000)),
+            ("gpt-5.4-2026-03-05", Some(1_050_000)),
+            ("gpt-5.4-nano", Some(272_000)),
+            ("gpt-5.2-pro", Some(272_000)),
+            ("o3-pro", Some(200_000)),
+            ("gpt-9", None),
+            ("my-own", None),
+        ] {
+            assert_eq!(openai(model).max_input, want, "{model}");
+        }
+        assert_eq!((gemini("gemini-2.5-pro").max_input, gemini("gemini-9").max_input), (Some(1_048_576), None));
+        // A host may give less.
+        assert_eq!(at("openrouter", "openai/gpt-4o").max_input, None);
     }
 
     #[test]

@@ -3,6 +3,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::quoted;
 
 /// One replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,28 @@ pub(crate) fn span_in(whole: &str, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
+/// Adds `words` to the end of `error.message`, where all the dialects have it, in the body of an error. `None` where it has none.
+#[must_use]
+pub fn remark(body: &Bytes, words: &str) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        error: Error<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Error<'a> {
+        #[serde(borrow)]
+        message: &'a RawValue,
+    }
+
+    let text = std::str::from_utf8(body).ok()?;
+    let message = serde_json::from_str::<Body<'_>>(text).ok()?.error.message.get();
+    let end = span_in(text, message.strip_suffix('"')?).end;
+    let quoted = quoted(words);
+    let words = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    Some(splice(body, vec![Edit::new(end..end, words.to_owned())]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +90,23 @@ mod tests {
         ];
         for (edits, want) in cases {
             assert_eq!(splice(&body, edits), want);
+        }
+    }
+
+    #[test]
+    fn errors_get_words_at_their_end() {
+        for (body, want) in [
+            (
+                r#"{"error" : {"type":"a", "message": "no\"\u00e4"},"x":1.0}"#,
+                r#"{"error" : {"type":"a", "message": "no\"\u00e4 (\"2\")"},"x":1.0}"#,
+            ),
+            (r#"{"type":"error","error":{"message":""}}"#, r#"{"type":"error","error":{"message":" (\"2\")"}}"#),
+            (r#"{"error":{"message":null}}"#, ""),
+            (r#"{"error":"no"}"#, ""),
+            ("<html>", ""),
+        ] {
+            let told = remark(&Bytes::from(body), r#" ("2")"#).unwrap_or_default();
+            assert_eq!(told, want, "{body}");
         }
     }
 

@@ -154,6 +154,14 @@ impl<'a> Json<'a> {
         })
     }
 
+    /// `{"key":"text"}`.
+    #[must_use]
+    pub fn wrapping(key: &str, text: &str) -> Json<'static> {
+        let mut out = Writer::with_capacity(text.len() + 16);
+        out.open('{').key(key).string(text).close('}');
+        out.into_json()
+    }
+
     /// The text.
     #[must_use]
     pub fn get(&self) -> &str {
@@ -341,6 +349,15 @@ impl Writer {
     /// `null`.
     pub fn null(&mut self) -> &mut Self {
         self.raw("null")
+    }
+
+    /// An array of strings.
+    pub fn strings<'t>(&mut self, texts: impl Iterator<Item = &'t str>) -> &mut Self {
+        self.open('[');
+        for text in texts {
+            self.string(text);
+        }
+        self.close(']')
     }
 
     /// A string or `null`.

@@ -99,17 +99,19 @@ impl<'r, 'a> Runs<'r, 'a> {
             }
             for part in parts {
                 let part = match part.as_ref() {
-                    Part::Text(text) => Cow::Owned(Part::Text(Text {
-                        text: format!("<system>\n{}\n</system>", text.text).into(),
-                        cache: text.cache,
-                        seal: None,
-                    })),
+                    Part::Text(text) => Cow::Owned(in_user_turn(text)),
                     _ => part,
                 };
                 self.push(Role::User, part);
             }
         }
     }
+}
+
+/// A system text as it stands in the turn of a user.
+pub(super) fn in_user_turn<'a>(text: &Text<'_>) -> Part<'a> {
+    let said = format!("<system>\n{}\n</system>", text.text).into();
+    Part::Text(Text { text: said, cache: text.cache, seal: None })
 }
 
 /// Puts results in the order of their calls, and makes text of those that have none.

@@ -9,7 +9,7 @@ use crate::wire::chat::{
 use crate::wire::loss::{Losses, Unsendable};
 use crate::wire::profile::{Control, Profile};
 use crate::wire::text::Writer;
-use crate::wire::turns::{Arranged, arrange};
+use crate::wire::turns::{Arranged, arrange, in_user_turn};
 use crate::wire::{ids, media};
 
 /// The most cache marks of one request (2026-11).
@@ -145,12 +145,7 @@ fn misplaced(runs: &mut Vec<Arranged<'_, '_>>) {
                 user = true;
                 for part in &mut run.parts {
                     if let Part::Text(text) = &**part {
-                        let text = Text {
-                            text: format!("<system>\n{}\n</system>", text.text).into(),
-                            cache: text.cache,
-                            seal: None,
-                        };
-                        *part = Cow::Owned(Part::Text(text));
+                        *part = Cow::Owned(in_user_turn(text));
                     }
                 }
             }
@@ -330,12 +325,7 @@ impl Blocks<'_> {
     }
 
     fn foreign(&mut self, foreign: &Foreign<'_>) -> Result<(), Unsendable> {
-        let why = format!("Anthropic has no part `{}`", foreign.kind);
-        if foreign.droppable {
-            self.losses.setting(foreign.at.to_string(), why);
-            return Ok(());
-        }
-        self.losses.content(foreign.at.to_string(), why)
+        self.losses.foreign(foreign, format!("Anthropic has no part `{}`", foreign.kind))
     }
 
     fn media(&mut self, item: &Media<'_>, mark: Option<Cache>) -> Result<(), Unsendable> {

@@ -4,9 +4,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 
 use super::messages::{self, Messages};
-use super::read::{CacheControl, each, missing, typed};
-use crate::wire::chat::{Cache, Effort, Format, Request, Rest, Thinking, Tier, Tool, ToolChoice, ToolKind, WebSearch};
-use crate::wire::envelope::{DecodeError, Envelope, Fields};
+use super::read::{each, missing};
+use crate::wire::chat::{
+    Cache, Effort, Format, Place, Request, Rest, Thinking, Tier, Tool, ToolChoice, ToolKind, WebSearch,
+};
+use crate::wire::envelope::{DecodeError, Envelope, Fields, field};
 use crate::wire::fields::fields;
 use crate::wire::text::{Json, Str};
 
@@ -15,49 +17,49 @@ pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Request<'a>, DecodeE
     let mut request = Request { stream: envelope.stream, ..Request::default() };
     for (name, text) in envelope.fields() {
         if text != "null" {
-            field(&mut request, name, text)?;
+            take(&mut request, name, text)?;
         }
     }
     // After `system`, whatever the order of the fields: a leading system message stands behind it.
     if let Some(value) = envelope.value("messages") {
-        typed::<Messages<'_>>("messages", value.get())?.into_request(&mut request)?;
+        field::<Messages<'_>>("messages", value.get())?.into_request(&mut request)?;
     }
     Ok(request)
 }
 
-fn field<'a>(request: &mut Request<'a>, name: &str, text: &'a str) -> Result<(), DecodeError> {
+fn take<'a>(request: &mut Request<'a>, name: &str, text: &'a str) -> Result<(), DecodeError> {
     match name {
         // The version is the host's business, which clients of other hosts put into the body.
         "model" | "stream" | "messages" | "anthropic_version" => {}
-        "system" => messages::system(typed(name, text)?, request)?,
-        "max_tokens" => request.max_tokens = Some(typed(name, text)?),
-        "temperature" => request.temperature = Some(typed(name, text)?),
-        "top_p" => request.top_p = Some(typed(name, text)?),
-        "top_k" => request.top_k = Some(typed(name, text)?),
-        "stop_sequences" => request.stop = typed(name, text)?,
-        "cache_control" => request.cache = cache(Some(typed(name, text)?)),
+        "system" => messages::system(field(name, text)?, request)?,
+        "max_tokens" => request.max_tokens = Some(field(name, text)?),
+        "temperature" => request.temperature = Some(field(name, text)?),
+        "top_p" => request.top_p = Some(field(name, text)?),
+        "top_k" => request.top_k = Some(field(name, text)?),
+        "stop_sequences" => request.stop = field(name, text)?,
+        "cache_control" => request.cache = Some(field(name, text)?),
         "metadata" => {
             #[derive(Default)]
             struct Metadata<'a> {
                 user_id: Option<Str<'a>>,
             }
             fields!(Metadata<'a> { user_id });
-            request.user = typed::<Metadata<'_>>(name, text)?.user_id;
+            request.user = field::<Metadata<'_>>(name, text)?.user_id;
         }
         "service_tier" => match text {
             r#""auto""# => request.tier = Some(Tier::Auto),
             r#""standard_only""# => request.tier = Some(Tier::Standard),
             _ => left(request, name, text),
         },
-        "tools" => typed::<Tools<'_>>(name, text)?.into_request(request)?,
-        "tool_choice" => tool_choice(request, typed(name, text)?)?,
+        "tools" => field::<Tools<'_>>(name, text)?.into_request(request)?,
+        "tool_choice" => tool_choice(request, field(name, text)?)?,
         "thinking" => thinking(request, text)?,
         "output_config" => {
-            let fields: Fields<'a> = typed(name, text)?;
+            let fields: Fields<'a> = field(name, text)?;
             for (key, value) in fields.pairs() {
                 match key {
                     _ if value == "null" => {}
-                    "effort" => match Effort::of(typed::<Str<'_>>("output_config.effort", value)?.as_str()) {
+                    "effort" => match Effort::of(field::<Str<'_>>("output_config.effort", value)?.as_str()) {
                         Some(effort) => request.reasoning.effort = Some(effort),
                         None => left(request, "output_config.effort", value),
                     },
@@ -85,14 +87,6 @@ fn left<'a>(request: &mut Request<'a>, name: &str, text: &'a str) {
     request.rest.push(Rest { name: name.to_owned().into(), value: Json::trusted(text), content: false });
 }
 
-/// The mark that `cache_control` is.
-pub(super) fn cache(control: Option<CacheControl<'_>>) -> Option<Cache> {
-    control.map(|control| match control.ttl.as_deref() {
-        Some("1h") => Cache::Hour,
-        _ => Cache::Default,
-    })
-}
-
 fn thinking<'a>(request: &mut Request<'a>, text: &'a str) -> Result<(), DecodeError> {
     #[derive(Default)]
     struct Raw<'a> {
@@ -102,7 +96,7 @@ fn thinking<'a>(request: &mut Request<'a>, text: &'a str) -> Result<(), DecodeEr
     }
     fields!(Raw<'a> { r#type = "type", budget_tokens, display });
 
-    let raw: Raw<'_> = typed("thinking", text)?;
+    let raw: Raw<'_> = field("thinking", text)?;
     let kind = raw.r#type.ok_or_else(|| missing("thinking.type".into(), "`enabled`, `adaptive` or `disabled`"))?;
     request.reasoning.mode = Some(match kind.as_str() {
         "disabled" => Thinking::Off,
@@ -131,7 +125,7 @@ fn format<'a>(request: &mut Request<'a>, name: &str, text: &'a str) -> Result<()
     }
     fields!(Raw<'a> { r#type = "type", schema });
 
-    let raw: Raw<'a> = typed(name, text)?;
+    let raw: Raw<'a> = field(name, text)?;
     if raw.r#type.as_deref() == Some("json_schema") {
         let schema = raw.schema.ok_or_else(|| missing(format!("{name}.schema"), "a JSON schema"))?;
         // The API holds the model to it, so nothing less will do elsewhere.
@@ -176,26 +170,17 @@ struct RawTool<'a> {
     description: Option<Str<'a>>,
     input_schema: Option<Json<'a>>,
     strict: Option<bool>,
-    cache_control: Option<CacheControl<'a>>,
+    cache_control: Option<Cache>,
     input_examples: Option<IgnoredAny>,
     max_uses: Option<u64>,
     allowed_domains: Option<Vec<Str<'a>>>,
     blocked_domains: Option<Vec<Str<'a>>>,
-    user_location: Option<Location<'a>>,
+    user_location: Option<Place<'a>>,
 }
 fields!(RawTool<'a> {
     r#type = "type", name, description, input_schema, strict, cache_control, input_examples, max_uses, allowed_domains,
     blocked_domains, user_location,
 });
-
-#[derive(Default)]
-struct Location<'a> {
-    city: Option<Str<'a>>,
-    country: Option<Str<'a>>,
-    region: Option<Str<'a>>,
-    timezone: Option<Str<'a>>,
-}
-fields!(Location<'a> { city, country, region, timezone });
 
 /// Tools that the client runs, of which the vendor knows the schema.
 const VENDOR: [&str; 4] = ["bash_", "text_editor_", "computer_", "memory_"];
@@ -229,7 +214,7 @@ impl<'a> Tools<'a> {
             Some(kind) if kind == "custom" => ToolKind::Function,
             Some(kind) if kind.starts_with("web_search_") => {
                 self.web_search = Some(WebSearch {
-                    location: raw.user_location.map(places).unwrap_or_default(),
+                    location: raw.user_location.map(Place::fields).unwrap_or_default(),
                     max_uses: raw.max_uses,
                     domains: (raw.allowed_domains.map(|domains| (true, domains)))
                         .or(raw.blocked_domains.map(|domains| (false, domains))),
@@ -253,7 +238,7 @@ impl<'a> Tools<'a> {
             description: raw.description,
             schema: raw.input_schema.filter(|schema| !schema.is_null()),
             strict: raw.strict,
-            cache: cache(raw.cache_control),
+            cache: raw.cache_control,
             kind,
             at: index,
         });
@@ -270,13 +255,6 @@ impl<'a> Tools<'a> {
         request.web_search = self.web_search;
         Ok(())
     }
-}
-
-fn places(raw: Location<'_>) -> Vec<(&'static str, Str<'_>)> {
-    [("city", raw.city), ("country", raw.country), ("region", raw.region), ("timezone", raw.timezone)]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
 }
 
 #[cfg(test)]

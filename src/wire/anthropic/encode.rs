@@ -69,25 +69,18 @@ fn refusals(request: &Request<'_>, losses: &mut Losses) -> Result<(), Unsendable
             losses.setting(name, NONE);
         }
     }
-    for rest in &request.rest {
-        let name = rest.name.as_str().to_owned();
-        if rest.content { losses.content(name, NONE)? } else { losses.setting(name, NONE) }
-    }
-    Ok(())
+    losses.rest(&request.rest, NONE)
 }
 
 fn settings(out: &mut Writer, request: &Request<'_>, to: &Upstream<'_>, thinks: bool, losses: &mut Losses) {
     reason::sampling(out, request, to.profile, thinks, losses);
-    let stops: Vec<&Str<'_>> = request.stop.iter().filter(|text| !text.is_blank()).collect();
-    if stops.len() < request.stop.len() {
+    let stops = request.stop.iter().filter(|text| !text.is_blank()).map(Str::as_str);
+    let count = stops.clone().count();
+    if count < request.stop.len() {
         losses.setting("stop", "Anthropic refuses stop sequences of white space alone");
     }
-    if !stops.is_empty() {
-        out.key("stop_sequences").open('[');
-        for stop in stops {
-            out.string(stop);
-        }
-        out.close(']');
+    if count > 0 {
+        out.key("stop_sequences").strings(stops);
     }
     if let Some(user) = request.user.as_deref().filter(|user| !user.is_empty()) {
         out.key("metadata").open('{').key("user_id").string(user).close('}');

@@ -2,17 +2,15 @@
 //!
 //! Every block becomes its part as soon as it is read: what a block might hold takes many times the room of a short one.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::decode::cache;
-use super::read::{CacheControl, untagged};
+use super::read::untagged;
 use crate::wire::chat::{At, Cache, Call, Foreign, Media, MediaKind, Outcome, Part, Source, Text, Thought};
 use crate::wire::fields::{fields, gather};
-use crate::wire::text::{Json, Str, Writer};
+use crate::wire::text::{Json, Str};
 use crate::wire::{ids, media};
 
 /// Content of a message or of a block: its parts.
@@ -54,7 +52,7 @@ struct Block<'a> {
     title: Option<Str<'a>>,
     context: Option<Str<'a>>,
     citations: Option<Json<'a>>,
-    cache_control: Option<CacheControl<'a>>,
+    cache_control: Option<Cache>,
 }
 fields!(Block<'a> {
     kind = "type", text, source, content, id, name, tool_use_id, input, is_error, thinking, signature, data, title,
@@ -173,7 +171,7 @@ impl<'a> Content<'a> {
     /// Adds what a block is.
     fn take(&mut self, block: Block<'a>, index: usize) -> Result<(), Missing> {
         let kind = block.kind.ok_or(("type", STRING))?;
-        let mark = cache(block.cache_control);
+        let mark = block.cache_control;
         let at = At { message: 0, part: index };
         match kind.as_str() {
             "text" => {
@@ -316,7 +314,7 @@ fn foreign(kind: Str<'_>, at: At) -> Part<'_> {
 fn source_of<'a>(source: SourceFields<'a>, fallback: &'a str) -> Result<Option<Source<'a>>, Missing> {
     Ok(Some(match source.kind.as_deref() {
         Some("base64") => {
-            let data = clean(source.data.ok_or(("source.data", STRING))?);
+            let data = media::clean(source.data.ok_or(("source.data", STRING))?);
             // Clients mislabel images, and vendors compare the label with the bytes.
             let mime = match media::sniff(&data) {
                 Some(mime) => mime.into(),
@@ -337,13 +335,6 @@ fn lower(mime: Str<'_>) -> Str<'_> {
     if mime.bytes().any(|byte| byte.is_ascii_uppercase()) { mime.to_ascii_lowercase().into() } else { mime }
 }
 
-fn clean(data: Str<'_>) -> Str<'_> {
-    match data.into_cow() {
-        Cow::Borrowed(text) => media::clean_base64(text),
-        Cow::Owned(text) => media::clean_base64(&text).detached(),
-    }
-}
-
 /// The input of a call as the object that it has to be.
 pub(super) fn object(input: Option<Json<'_>>) -> Json<'_> {
     match input {
@@ -353,9 +344,7 @@ pub(super) fn object(input: Option<Json<'_>>) -> Json<'_> {
             if let Some(inner) = text.as_deref().and_then(|text| Json::parse(text.to_owned())).filter(Json::is_object) {
                 return inner.compact();
             }
-            let mut out = Writer::default();
-            out.open('{').key("_raw").string(text.as_deref().unwrap_or(input.get())).close('}');
-            out.into_json()
+            Json::wrapping("_raw", text.as_deref().unwrap_or(input.get()))
         }
         _ => Json::trusted("{}"),
     }

@@ -2,7 +2,7 @@
 
 use crate::wire::chat::{Effort, Request, Thinking};
 use crate::wire::loss::Losses;
-use crate::wire::profile::{Control, Profile, Sampling};
+use crate::wire::profile::{Control, Profile, Sampling, effort_of};
 use crate::wire::text::Writer;
 
 /// Above it the official clients refuse to wait for an answer that is not streamed (2026-11).
@@ -169,15 +169,6 @@ fn budget_of(effort: Effort) -> u64 {
     }
 }
 
-fn effort_of(budget: u64) -> Effort {
-    match budget {
-        0..2048 => Effort::Low,
-        2048..8192 => Effort::Medium,
-        8192..24_576 => Effort::High,
-        _ => Effort::Xhigh,
-    }
-}
-
 /// The nearest effort that the model takes. Minimal and low, and the two above high, stand for each other.
 fn fitting(wish: Effort, profile: &Profile, losses: &mut Losses) -> Option<Effort> {
     let efforts = profile.efforts;
@@ -193,7 +184,7 @@ fn fitting(wish: Effort, profile: &Profile, losses: &mut Losses) -> Option<Effor
     if efforts.contains(&twin) {
         return Some(twin);
     }
-    let near = efforts.iter().rev().find(|effort| **effort < wish).or(efforts.first()).copied();
+    let near = profile.effort(wish);
     match near {
         Some(near) => losses.setting(FIELD, format!("`{}` is the nearest that the model takes", near.word())),
         // Older models have no such setting; what it asks for is in the budget.

@@ -303,11 +303,7 @@ fn arguments(text: &str) -> Json<'_> {
     match Json::parse(text) {
         Some(json) if json.is_object() => json,
         _ if text.trim().is_empty() => Json::trusted("{}"),
-        _ => {
-            let mut out = Writer::default();
-            out.open('{').key("_raw").string(text).close('}');
-            out.into_json()
-        }
+        _ => Json::wrapping("_raw", text),
     }
 }
 

@@ -4,8 +4,9 @@
 //! answer 400 for them, so they are the one thing below the top level that passthrough takes out. A body without the tag is not
 //! even parsed.
 //!
-//! Where such a thought began the calls that the request answers, Anthropic would miss it while the model thinks within a
-//! budget (400: "Expected `thinking` …"). The model then goes on without thinking.
+//! Where such a thought began the calls that the request answers, or where these were made without any because the model had to
+//! go on so, Anthropic would miss it while the model thinks within a budget (400: "Expected `thinking` …"). The model then goes on
+//! without thinking.
 
 use memchr::memmem;
 use serde_json::value::RawValue;
@@ -47,21 +48,22 @@ impl Block<'_> {
     fn thinks(&self) -> bool {
         self.kind.as_ref().is_some_and(|kind| *kind == "thinking" || *kind == "redacted_thinking")
     }
+
+    fn is_foreign(&self) -> bool {
+        self.kind.as_ref().is_some_and(|kind| *kind == "thinking")
+            && self.signature.as_ref().is_some_and(|signature| signature.starts_with(TAG))
+    }
 }
 
-/// The edit, and whether the last calls have lost the thought that they began with.
+/// The edit, and whether the last calls do not begin with a thought then.
 fn out_of_messages(envelope: &Envelope<'_>) -> Option<(Edit, bool)> {
     let messages = envelope.value("messages")?.get();
     memmem::find(messages.as_bytes(), TAG.as_bytes())?;
     let list: Vec<&RawValue> = serde_json::from_str(messages).ok()?;
     let mut out = String::with_capacity(messages.len());
     let mut changed = false;
-    // Whether the message before, or this one, has lost the thought that it began with.
-    let mut lost = (false, false);
-    let last = list.last().map_or("", |last| last.get());
     for message in &list {
         let text = message.get();
-        lost = (lost.1, false);
         let content = content(text).and_then(|content| Some((content, without(content)?)));
         let separator = if out.is_empty() { '[' } else { ',' };
         match content {
@@ -69,10 +71,9 @@ fn out_of_messages(envelope: &Envelope<'_>) -> Option<(Edit, bool)> {
                 out.push(separator);
                 out.push_str(text);
             }
-            Some((_, (kept, _))) if kept == "[]" => changed = true,
-            Some((content, (kept, headless))) => {
+            Some((_, kept)) if kept == "[]" => changed = true,
+            Some((content, kept)) => {
                 changed = true;
-                lost.1 = headless;
                 let span = span_in(text, content);
                 out.push(separator);
                 out.push_str(text.get(..span.start)?);
@@ -85,27 +86,28 @@ fn out_of_messages(envelope: &Envelope<'_>) -> Option<(Edit, bool)> {
         out.push('[');
     }
     out.push(']');
-    let lost = lost.0 && memmem::find(last.as_bytes(), b"tool_result").is_some();
-    changed.then(|| (Edit::new(envelope.span_of("messages"), out), lost))
+    changed.then(|| (Edit::new(envelope.span_of("messages"), out), in_thoughtless_calls(&list)))
+}
+
+/// Whether the last message answers calls that do not begin with a thought of Claude's own.
+fn in_thoughtless_calls(messages: &[&RawValue]) -> bool {
+    let [.., calls, answers] = messages else { return false };
+    let calls = memmem::find(calls.get().as_bytes(), b"tool_use").and_then(|_| content(calls.get()));
+    let blocks = calls.and_then(|calls| serde_json::from_str::<Vec<Block<'_>>>(calls).ok()).unwrap_or_default();
+    memmem::find(answers.get().as_bytes(), b"tool_result").is_some()
+        && blocks.iter().find(|block| !block.is_foreign()).is_some_and(|first| !first.thinks())
 }
 
 fn content(message: &str) -> Option<&str> {
     let fields: Fields<'_> = serde_json::from_str(message).ok()?;
-    fields.pairs().find(|(name, _)| *name == "content").map(|(_, content)| content).filter(|text| text.starts_with('['))
+    fields.find("content").filter(|text| text.starts_with('['))
 }
 
-/// The content without such blocks, and whether it begins with no other thought; `None` if it has none.
-fn without(content: &str) -> Option<(String, bool)> {
+/// The content without such blocks; `None` if it has none.
+fn without(content: &str) -> Option<String> {
     memmem::find(content.as_bytes(), TAG.as_bytes())?;
     let blocks: Vec<&RawValue> = serde_json::from_str(content).ok()?;
-    let foreign = |block: &&&RawValue| {
-        serde_json::from_str::<Block<'_>>(block.get()).is_ok_and(|block| {
-            block.kind.is_some_and(|kind| kind == "thinking")
-                && block.signature.is_some_and(|signature| signature.starts_with(TAG))
-        })
-    };
+    let foreign = |block: &&&RawValue| serde_json::from_str::<Block<'_>>(block.get()).is_ok_and(|it| it.is_foreign());
     let kept: Vec<&str> = blocks.iter().filter(|block| !foreign(block)).map(|block| block.get()).collect();
-    let headless =
-        !kept.first().and_then(|first| serde_json::from_str::<Block<'_>>(first).ok()).is_some_and(|it| it.thinks());
-    (kept.len() < blocks.len()).then(|| (format!("[{}]", kept.join(",")), headless))
+    (kept.len() < blocks.len()).then(|| format!("[{}]", kept.join(",")))
 }

@@ -7,28 +7,13 @@ use serde_json::value::RawValue;
 use super::error;
 use crate::wire::fields::{fields, read_json};
 use crate::wire::ir::Usage;
-use crate::wire::openai_chat::tap::Seen;
 use crate::wire::pipe::Sign;
+use crate::wire::reply::Seen;
 use crate::wire::splice::span_in;
 
-/// Reads a body, a message or a token count. One that cannot be read shows nothing; it is passed on all the same.
+/// Reads a body, a message or a token count.
 pub(in crate::wire) fn whole(body: &[u8]) -> Seen {
-    #[derive(Default)]
-    struct Body<'a> {
-        model: Option<&'a RawValue>,
-        usage: Option<&'a RawValue>,
-        error: Option<&'a RawValue>,
-        content: Option<&'a RawValue>,
-    }
-    fields!(Body<'a> { model, usage, error, content });
-
-    let Ok(text) = std::str::from_utf8(body) else { return Seen::default() };
-    let Ok(body) = serde_json::from_str::<Body<'_>>(text) else { return Seen::default() };
-    Seen {
-        error: body.error.is_some() && body.content.is_none(),
-        model: body.model.map(|model| span_in(text, model.get())),
-        usage: body.usage.map(|usage| usage_of(usage.get())).unwrap_or_default(),
-    }
+    Seen::of(body, |body| body.content.is_some(), usage_of)
 }
 
 /// Reads a usage object. `input_tokens` leaves the cache out already.
@@ -116,6 +101,6 @@ fn message_start(data: &[u8]) -> Sign {
     }
 }
 
-fn usage_in(data: &[u8]) -> crate::wire::Usage {
+fn usage_in(data: &[u8]) -> Usage {
     read_json::<Body<'_>>(data).ok().and_then(|body| body.usage).map(|usage| usage_of(usage.get())).unwrap_or_default()
 }

@@ -286,8 +286,8 @@ impl Plan<'_, '_> {
                 out.key("max_uses").plain(most);
             }
             if let Some((only, domains)) = &web.domains {
-                out.key(if *only { "allowed_domains" } else { "blocked_domains" });
-                strings(out, domains);
+                let name = if *only { "allowed_domains" } else { "blocked_domains" };
+                out.key(name).strings(domains.iter().map(Str::as_str));
             }
             if !web.location.is_empty() {
                 out.key("user_location").open('{').key("type").string("approximate");
@@ -340,14 +340,6 @@ impl Plan<'_, '_> {
     pub(super) fn marks(&self) -> usize {
         self.tools.iter().filter(|sent| sent.tool.cache.is_some()).count()
     }
-}
-
-fn strings(out: &mut Writer, list: &[Str<'_>]) {
-    out.open('[');
-    for text in list {
-        out.string(text);
-    }
-    out.close(']');
 }
 
 #[cfg(test)]

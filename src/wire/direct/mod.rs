@@ -162,7 +162,16 @@ pub fn look<'a>(path: Path, content_type: Option<&'a str>, body: &'a [u8]) -> Re
     Ok(Asked { path, body, model, unnamed, stream })
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// The fields of a body that is JSON.
+    #[must_use]
+    pub fn fields(&self) -> Option<&Envelope<'a>> {
+        match &self.body {
+            Shape::Json(envelope) => Some(envelope),
+            Shape::Form(_) => None,
+        }
+    }
+
     /// Whether an upstream that speaks `wire` can be asked this.
     #[must_use]
     pub fn fits(&self, wire: Wire) -> bool {

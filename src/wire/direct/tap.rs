@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use crate::wire::fields::{fields, read_json};
 use crate::wire::ir::{Failure, Usage};
 use crate::wire::openai_chat::error;
-use crate::wire::openai_chat::tap::Seen;
 use crate::wire::pipe::Sign;
+use crate::wire::reply::Seen;
 
 /// The last events of audio and images, each ended by the transport: several images may come in one stream.
 const FINISHED: [&str; 4] =
@@ -33,6 +33,7 @@ pub(in crate::wire) fn whole(body: &[u8]) -> Seen {
     Seen {
         // A response that failed has an error as well, and is an answer all the same.
         error: body.error.is_some() && body.object.or(body.data).or(body.choices).is_none(),
+        cut: false,
         model: None,
         usage: body.usage.map(|usage| usage_of(usage.get())).unwrap_or_default(),
     }

@@ -304,12 +304,7 @@ impl<'p> Contents<'_, 'p> {
     }
 
     fn foreign(&mut self, foreign: &Foreign<'_>) -> Result<(), Unsendable> {
-        let (field, why) = (foreign.at.to_string(), format!("Gemini has no part like `{}`", foreign.kind));
-        if foreign.droppable {
-            self.losses.setting(field, why);
-            return Ok(());
-        }
-        self.losses.content(field, why)
+        self.losses.foreign(foreign, format!("Gemini has no part like `{}`", foreign.kind))
     }
 }
 

@@ -7,9 +7,9 @@ use crate::wire::chat::{Effort, Format, Request, Thinking, Tier};
 use crate::wire::convert::{Encoded, Upstream};
 use crate::wire::envelope::Fields;
 use crate::wire::loss::{Losses, Unsendable};
-use crate::wire::profile::{Control, Profile, Sampling};
+use crate::wire::profile::{Control, Profile, Sampling, effort_of};
 use crate::wire::schema;
-use crate::wire::text::{Json, Writer};
+use crate::wire::text::{Json, Str, Writer};
 
 /// Writes the body of `generateContent` and `streamGenerateContent`, or of `countTokens`. The model stands in the URL.
 pub(super) fn encode(
@@ -122,15 +122,7 @@ fn settings(
     if request.user.is_some() {
         losses.setting("user", "Gemini has no such setting");
     }
-    for rest in &request.rest {
-        let (name, why) = (rest.name.to_string(), "Gemini has no such setting");
-        if rest.content {
-            losses.content(name, why)?;
-        } else {
-            losses.setting(name, why);
-        }
-    }
-    Ok(())
+    losses.rest(&request.rest, "Gemini has no such setting")
 }
 
 fn sampling<'s>(request: &Request<'_>, profile: &Profile, config: &mut Config<'_, 's>, losses: &mut Losses) {
@@ -181,17 +173,13 @@ fn stops(
     config: &mut Config<'_, '_>,
     losses: &mut Losses,
 ) -> Result<(), Unsendable> {
-    let stops = || request.stop.iter().filter(|stop| !stop.is_empty());
-    let count = stops().count();
+    let stops = request.stop.iter().map(Str::as_str).filter(|stop| !stop.is_empty());
+    let count = stops.clone().count();
     if count > profile.stops {
         losses.content("stop", format!("it has {count} entries, and Gemini takes {}", profile.stops))?;
     }
     if count > 0 {
-        let out = config.key("stopSequences").open('[');
-        for stop in stops().take(profile.stops) {
-            out.string(stop);
-        }
-        out.close(']');
+        config.key("stopSequences").strings(stops.take(profile.stops));
     }
     Ok(())
 }
@@ -290,17 +278,10 @@ fn level(request: &Request<'_>, profile: &Profile, off: bool) -> Option<Thought>
     let wanted = match (asked.effort, asked.mode) {
         _ if off => Effort::Minimal,
         (Some(effort), _) => effort,
-        (None, Some(Thinking::Budget(tokens))) => match tokens {
-            0..2048 => Effort::Low,
-            2048..8192 => Effort::Medium,
-            8192..24576 => Effort::High,
-            _ => Effort::Xhigh,
-        },
+        (None, Some(Thinking::Budget(tokens))) => effort_of(tokens),
         (None, Some(Thinking::Off | Thinking::Adaptive) | None) => return None,
     };
-    // The nearest that is not more, else the least.
-    let efforts = profile.efforts;
-    efforts.iter().rfind(|effort| **effort <= wanted).or(efforts.first()).map(|effort| Thought::Level(*effort))
+    profile.effort(wanted).map(Thought::Level)
 }
 
 fn budget(request: &Request<'_>, profile: &Profile, off: bool) -> Option<Thought> {

@@ -204,11 +204,7 @@ impl<'r> Tools<'r> {
         if let Some(mode) = mode {
             out.key("functionCallingConfig").open('{').key("mode").string(mode);
             if !self.allowed.is_empty() {
-                out.key("allowedFunctionNames").open('[');
-                for name in &self.allowed {
-                    out.string(name);
-                }
-                out.close(']');
+                out.key("allowedFunctionNames").strings(self.allowed.iter().map(|name| &**name));
             }
             out.close('}');
         }

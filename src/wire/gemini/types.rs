@@ -1,12 +1,11 @@
 //! What we read of answers. Every field may be missing or `null`, unknown ones are skipped, and `snake_case` names, which are
 //! valid proto JSON too, are understood.
 
-use std::fmt;
-
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny};
 
 use crate::wire::fields::fields;
+use crate::wire::lax::{Lax, Shape};
 use crate::wire::text::{Json, Str};
 
 /// A `GenerateContentResponse`: a whole answer or one chunk of a stream.
@@ -155,60 +154,19 @@ impl Loose<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(LooseVisitor)
+        Lax::deserialize(deserializer).map(|Lax(value)| value.unwrap_or_default())
     }
 }
 
-struct LooseVisitor;
+impl<'de: 'a, 'a> Shape<'de> for Loose<'a> {
+    const MOST: f64 = f64::INFINITY;
 
-impl<'de> Visitor<'de> for LooseVisitor {
-    type Value = Loose<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a number or a word")
+    fn text(text: Str<'de>) -> Option<Self> {
+        Some(Self::Word(text))
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Loose::Number(number))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Loose::Nothing)
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it saturates, and -1.5 is nothing"
-        )]
-        Ok(if number >= 0.0 { Loose::Number(number as u64) } else { Loose::Nothing })
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Loose::Nothing)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Loose::Nothing)
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Loose::Word(text.into()))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Loose::Word(text.to_owned().into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Loose::Nothing)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Loose::Nothing)
+    fn number(number: u64) -> Option<Self> {
+        Some(Self::Number(number))
     }
 }
 

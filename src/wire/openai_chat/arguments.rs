@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-use crate::wire::text::{Json, Str, Writer};
+use crate::wire::text::{Json, Str};
 
 /// The arguments as one JSON object: nothing is `{}`, and what is no object goes into `{"_raw":"…"}` (every other wire takes
 /// objects only).
@@ -24,14 +24,7 @@ pub(super) fn object(text: Str<'_>) -> Json<'_> {
     {
         return Json::trusted(inner.trim().to_owned());
     }
-    wrapped("_raw", &text)
-}
-
-/// `{"key":"text"}`.
-pub(super) fn wrapped(key: &str, text: &str) -> Json<'static> {
-    let mut out = Writer::with_capacity(text.len() + 16);
-    out.open('{').key(key).string(text).close('}');
-    out.into_json()
+    Json::wrapping("_raw", &text)
 }
 
 fn is_object(text: &str) -> bool {

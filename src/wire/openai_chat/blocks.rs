@@ -10,6 +10,7 @@ use super::arguments::{self, Scan};
 use super::types::{Annotation, Content, Detail, Message, Part, ToolCall};
 use crate::wire::chat::Origin;
 use crate::wire::event::{Block, Citation, Event, Sink, Stop};
+use crate::wire::ids::{FNV, fnv};
 use crate::wire::media;
 use crate::wire::text::{Json, Str};
 
@@ -183,7 +184,7 @@ impl Blocks {
             let again = signature.is_some()
                 && self.open == Open::Say(Kind::Thinking)
                 && !self.sealed
-                && self.thought == (words.len(), hash(HASH, &words));
+                && self.thought == (words.len(), fnv(FNV, words.as_bytes()));
             if !again {
                 self.say(Kind::Thinking, &words, sink);
             }
@@ -237,7 +238,7 @@ impl Blocks {
             self.switch(kind, sink);
         }
         if kind == Kind::Thinking {
-            self.thought = (self.thought.0 + text.len(), hash(self.thought.1, text));
+            self.thought = (self.thought.0 + text.len(), fnv(self.thought.1, text.as_bytes()));
         }
         self.put(Event::Delta(text.into()), sink);
     }
@@ -252,7 +253,7 @@ impl Blocks {
                 Block::Refusal
             }
             Kind::Thinking => {
-                (self.thought, self.sealed) = ((0, HASH), false);
+                (self.thought, self.sealed) = ((0, FNV), false);
                 Block::Thinking
             }
         };
@@ -399,7 +400,7 @@ impl Blocks {
                     call.stage = Stage::Done;
                     let held = std::mem::take(&mut call.held);
                     if call.free {
-                        let input = arguments::wrapped("input", &held);
+                        let input = Json::wrapping("input", &held);
                         sink.event(self.choice, Event::Delta(input.get().into()));
                     } else if call.scan.odd() {
                         sink.event(self.choice, Event::Delta(arguments::object(held.into()).get().into()));
@@ -441,11 +442,4 @@ fn citation(annotation: Annotation<'_>) -> Option<Citation<'static>> {
         start: place(cited.start_index.0),
         end: place(cited.end_index.0),
     })
-}
-
-const HASH: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// Tells words apart; it need not withstand anybody.
-fn hash(seed: u64, text: &str) -> u64 {
-    text.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -227,12 +227,7 @@ impl Composer<'_, '_> {
                 }
             }
             Part::Foreign(foreign) => {
-                let why = format!("OpenAI's chat completions know no `{}`", foreign.kind);
-                if foreign.droppable {
-                    self.losses.setting(foreign.at.to_string(), why);
-                } else {
-                    self.losses.content(foreign.at.to_string(), why)?;
-                }
+                self.losses.foreign(foreign, format!("OpenAI's chat completions know no `{}`", foreign.kind))?;
             }
             // Thoughts of users do not exist; calls and results have their own places.
             Part::Thought(_) | Part::Call(_) | Part::Outcome(_) => {}

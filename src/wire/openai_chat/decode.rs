@@ -1,15 +1,14 @@
 //! A client's request, read: everything but the messages, which [`history`] reads.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::history;
 use crate::wire::chat::{
-    Cache, Effort, Format, Reasoning, Request, Rest, Thinking, Tier, Tool, ToolChoice, ToolKind, WebSearch,
+    Cache, Effort, Format, Place, Reasoning, Request, Rest, Thinking, Tier, Tool, ToolChoice, ToolKind, WebSearch,
 };
-use crate::wire::envelope::{DecodeError, Envelope};
+use crate::wire::envelope::{DecodeError, Envelope, at, field};
 use crate::wire::fields::fields;
-use crate::wire::text::{Json, Str, in_json, path_at};
+use crate::wire::text::{Json, Str};
 
 /// Reads a request.
 pub(super) fn decode<'a>(envelope: &Envelope<'a>) -> Result<Request<'a>, DecodeError> {
@@ -83,7 +82,7 @@ impl<'a> Few<'a> {
             "safety_identifier" => to.user = Some(field(name, text)?),
             "service_tier" => return tier(to, name, text),
             "web_search_options" => web_search(to, name, text)?,
-            "cache_control" => to.cache = field::<Option<CacheControl<'a>>>(name, text)?.map(|mark| mark.cache()),
+            "cache_control" => to.cache = Some(field(name, text)?),
             "modalities" => {
                 return Ok(matches!(field::<Vec<Str<'a>>>(name, text)?.as_slice(), [only] if *only == "text"));
             }
@@ -108,35 +107,6 @@ impl<'a> Few<'a> {
             to.reasoning.mode = effort.mode.or(to.reasoning.mode);
         }
     }
-}
-
-/// Reads the value of a top-level field.
-pub(super) fn field<'a, T: Deserialize<'a>>(name: &str, text: &'a str) -> Result<T, DecodeError> {
-    serde_json::from_str(text).map_err(|error| wrong(name, text, &error))
-}
-
-/// An error of serde with the path of the value at fault.
-fn wrong(name: &str, text: &str, error: &serde_json::Error) -> DecodeError {
-    let full = error.to_string();
-    let what = full.rsplit_once(" at line ").map_or(full.as_str(), |(what, _)| what);
-    let line = error.line().saturating_sub(1);
-    let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-    let offset = start + error.column();
-    let mut path = path_at(name, text, offset);
-    // What is missing is told at the end of its object, where the path names the last field that is there.
-    if what.starts_with("missing field")
-        && let Some(before) = text.get(..offset).and_then(|text| text.strip_suffix('}'))
-        && !before.trim_end().ends_with('{')
-        && let Some((object, _)) = path.rsplit_once('.')
-    {
-        path.truncate(object.len());
-    }
-    at(path, &in_json(what))
-}
-
-/// An error at a path.
-pub(super) fn at(path: String, what: &str) -> DecodeError {
-    DecodeError { message: format!("`{path}`: {what}"), field: Some(path) }
 }
 
 fn several(n: u32) -> Result<Option<u32>, DecodeError> {
@@ -270,41 +240,16 @@ fn web_search<'a>(to: &mut Request<'a>, name: &str, text: &'a str) -> Result<(),
         approximate: Option<Place<'a>>,
     }
     fields!(Location<'a> { approximate });
-    #[derive(Default)]
-    struct Place<'a> {
-        city: Option<Str<'a>>,
-        country: Option<Str<'a>>,
-        region: Option<Str<'a>>,
-        timezone: Option<Str<'a>>,
-    }
-    fields!(Place<'a> { city, country, region, timezone });
 
     let raw: Raw<'a> = field(name, text)?;
-    let mut location = Vec::new();
-    if let Some(place) = raw.user_location.and_then(|location| location.approximate) {
-        let fields =
-            [("city", place.city), ("country", place.country), ("region", place.region), ("timezone", place.timezone)];
-        location.extend(fields.into_iter().filter_map(|(field, value)| Some((field, value?))));
-    }
+    let place = raw.user_location.and_then(|location| location.approximate);
     // `medium` is the default.
     if let Some(value) = raw.search_context_size.filter(|size| size.get() != "\"medium\"") {
         to.rest.push(Rest { name: format!("{name}.search_context_size").into(), value, content: false });
     }
+    let location = place.map(Place::fields).unwrap_or_default();
     to.web_search = Some(WebSearch { location, ..WebSearch::default() });
     Ok(())
-}
-
-/// Anthropic's cache mark, in wide use on this wire.
-#[derive(Default)]
-pub(super) struct CacheControl<'a> {
-    ttl: Option<Str<'a>>,
-}
-fields!(CacheControl<'a> { ttl });
-
-impl CacheControl<'_> {
-    pub(super) fn cache(&self) -> Cache {
-        if self.ttl.as_deref() == Some("1h") { Cache::Hour } else { Cache::Default }
-    }
 }
 
 #[derive(Default)]
@@ -313,7 +258,7 @@ struct RawTool<'a> {
     function: Option<RawFunction<'a>>,
     custom: Option<RawCustom<'a>>,
     name: Option<Str<'a>>,
-    cache_control: Option<CacheControl<'a>>,
+    cache_control: Option<Cache>,
 }
 fields!(RawTool<'a> { r#type = "type", function, custom, name, cache_control });
 
@@ -323,7 +268,7 @@ struct RawFunction<'a> {
     description: Option<Str<'a>>,
     parameters: Option<Json<'a>>,
     strict: Option<bool>,
-    cache_control: Option<CacheControl<'a>>,
+    cache_control: Option<Cache>,
 }
 fields!(RawFunction<'a> { name, description, parameters, strict, cache_control } needs "name");
 
@@ -340,13 +285,13 @@ const FREE_TEXT: &str =
     r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#;
 
 impl<'a> RawFunction<'a> {
-    fn tool(self, at: usize, cache: Option<CacheControl<'a>>) -> Tool<'a> {
+    fn tool(self, at: usize, cache: Option<Cache>) -> Tool<'a> {
         Tool {
             name: self.name,
             description: self.description,
             schema: self.parameters,
             strict: self.strict,
-            cache: cache.or(self.cache_control).map(|mark| mark.cache()),
+            cache: cache.or(self.cache_control),
             kind: ToolKind::Function,
             at,
         }
@@ -359,7 +304,7 @@ impl<'a> RawTool<'a> {
             to.tools.push(function.tool(at, self.cache_control));
             return;
         }
-        let cache = self.cache_control.map(|mark| mark.cache());
+        let cache = self.cache_control;
         if let Some(custom) = self.custom {
             if let Some(format) = custom.format.filter(|format| !format.get().contains("\"text\"")) {
                 let name = format!("tools.{}.format", custom.name).into();

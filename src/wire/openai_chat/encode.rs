@@ -271,15 +271,7 @@ impl Form<'_, '_, '_> {
                 out.raw(r#"{"include_usage":true}"#);
             }
         }
-        for rest in &request.rest {
-            let why = "OpenAI's chat completions have no such field";
-            if rest.content {
-                self.losses.content(rest.name.as_str().to_owned(), why)?;
-            } else {
-                self.losses.setting(rest.name.as_str().to_owned(), why);
-            }
-        }
-        Ok(())
+        self.losses.rest(&request.rest, "OpenAI's chat completions have no such field")
     }
 
     fn user(&mut self) {

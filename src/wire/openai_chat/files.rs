@@ -37,10 +37,7 @@ pub(super) fn audio_type(format: &str) -> Option<&'static str> {
 
 /// Base64 without a data URL around it; its bytes tell the type.
 pub(super) fn bytes<'a>(data: Str<'a>, label: Option<&'static str>) -> Source<'a> {
-    let data = match data.into_cow() {
-        Cow::Borrowed(data) => media::clean_base64(data),
-        Cow::Owned(data) => media::clean_base64(&data).detached(),
-    };
+    let data = media::clean(data);
     let mime = media::sniff(&data).or(label).unwrap_or("application/octet-stream");
     Source::Data { mime: mime.into(), data }
 }

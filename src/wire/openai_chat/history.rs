@@ -8,9 +8,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::arguments;
-use super::decode::{CacheControl, at, field};
 use super::files::{address, audio_type, bytes, data_url, file};
-use super::lax::{Lax, Shape};
 use super::nameless::Nameless;
 use super::thoughts::with_thoughts;
 use super::types::{Detail, Extra, Thinking};
@@ -18,9 +16,10 @@ use crate::wire::chat::{
     At, Cache, Call, Foreign, Media, MediaKind, Origin, Outcome, Part, Request, Rest, Role, Seal, Source, Text,
     Thought, Turn,
 };
-use crate::wire::envelope::DecodeError;
+use crate::wire::envelope::{DecodeError, at, field};
 use crate::wire::fields::{fields, gather};
 use crate::wire::ids;
+use crate::wire::lax::{Lax, Shape};
 use crate::wire::text::{Json, Str};
 
 #[derive(Default)]
@@ -35,7 +34,7 @@ struct Message<'a> {
     reasoning_content: Lax<Str<'a>>,
     reasoning: Lax<Str<'a>>,
     reasoning_details: Lax<Vec<Detail<'a>>>,
-    cache_control: Option<CacheControl<'a>>,
+    cache_control: Option<Cache>,
     prompt_cache_breakpoint: Option<&'a RawValue>,
     /// Of an earlier answer.
     audio: Option<Json<'a>>,
@@ -100,7 +99,7 @@ struct RawPart<'a> {
     file: Option<File<'a>>,
     refusal: Option<Str<'a>>,
     thinking: Lax<Thinking<'a>>,
-    cache_control: Option<CacheControl<'a>>,
+    cache_control: Option<Cache>,
     prompt_cache_breakpoint: Option<&'a RawValue>,
 }
 fields!(RawPart<'a> {
@@ -152,7 +151,7 @@ struct RawCall<'a> {
     function: Option<RawFunction<'a>>,
     custom: Option<RawCustom<'a>>,
     extra_content: Lax<Extra<'a>>,
-    cache_control: Option<CacheControl<'a>>,
+    cache_control: Option<Cache>,
 }
 fields!(RawCall<'a> { id, function, custom, extra_content, cache_control });
 
@@ -202,7 +201,7 @@ impl<'a> Reader<'a> {
         };
         let tool = matches!(&*message.role, "tool" | "function");
         left_out(index, &message, tool, &mut to.rest);
-        let mark = mark(message.cache_control.as_ref(), message.prompt_cache_breakpoint);
+        let mark = mark(message.cache_control, message.prompt_cache_breakpoint);
         let Message { content, refusal, name, tool_calls, function_call, tool_call_id, .. } = message;
         let mut parts = parts(index, content);
         if tool {
@@ -225,24 +224,10 @@ impl<'a> Reader<'a> {
                 let at = At { message: index, part: 0 };
                 parts.push(Part::Foreign(Foreign { kind: "audio".into(), droppable: false, at }));
             }
-            for call in tool_calls.unwrap_or_default() {
+            let old = function_call.map(|function| RawCall { function: Some(function), ..RawCall::default() });
+            for call in tool_calls.into_iter().flatten().chain(old) {
                 parts.extend(self.call(call).map(Part::Call));
             }
-            parts.extend(
-                function_call
-                    .map(|function| {
-                        let call = RawCall {
-                            id: None,
-                            function: Some(function),
-                            custom: None,
-                            extra_content: Lax(None),
-                            cache_control: None,
-                        };
-                        self.call(call).map(Part::Call)
-                    })
-                    .into_iter()
-                    .flatten(),
-            );
             let words = [message.reasoning_content.0, message.reasoning.0].into_iter().flatten();
             let details = message.reasoning_details.0.unwrap_or_default();
             parts = with_thoughts(parts, details, words.into_iter().find(|words| !words.is_empty()));
@@ -256,14 +241,14 @@ impl<'a> Reader<'a> {
         let (id, suffix) = unsuffixed(raw.id.unwrap_or_default());
         let (name, arguments, signature) = match (raw.function, raw.custom) {
             (Some(function), _) => (function.name, read_arguments(function.arguments), function.thought_signature.0),
-            (None, Some(custom)) => (custom.name, arguments::wrapped("input", &custom.input.unwrap_or_default()), None),
+            (None, Some(custom)) => (custom.name, Json::wrapping("input", &custom.input.unwrap_or_default()), None),
             (None, None) => return None,
         };
         let id = if id.is_empty() { self.nameless.call(name.clone()).into() } else { ids::restore(id) };
         let signature = raw.extra_content.0.and_then(Extra::signature).or(signature).or(suffix);
         let seal =
             signature.filter(|signature| !signature.is_empty()).map(|data| Seal { origin: Origin::Gemini, data });
-        Some(Call { id, name, arguments, seal, cache: raw.cache_control.map(|mark| mark.cache()) })
+        Some(Call { id, name, arguments, seal, cache: raw.cache_control })
     }
 
     /// The id of the call that a result answers.
@@ -314,9 +299,9 @@ fn read_arguments<'a>(raw: Option<&'a RawValue>) -> Json<'a> {
     }
 }
 
-fn mark(control: Option<&CacheControl<'_>>, breakpoint: Option<&RawValue>) -> Option<Cache> {
+fn mark(control: Option<Cache>, breakpoint: Option<&RawValue>) -> Option<Cache> {
     // A breakpoint lives for half an hour; an hour is the nearest above.
-    control.map(CacheControl::cache).or_else(|| breakpoint.map(|_| Cache::Hour))
+    control.or_else(|| breakpoint.map(|_| Cache::Hour))
 }
 
 /// Puts a message's mark behind its last part.
@@ -380,7 +365,7 @@ const TYPES: [&str; 9] =
     ["text", "input_text", "output_text", "refusal", "thinking", "image_url", "video_url", "input_audio", "file"];
 
 fn read_part(raw: RawPart<'_>) -> Result<Part<'_>, String> {
-    let cache = mark(raw.cache_control.as_ref(), raw.prompt_cache_breakpoint);
+    let cache = mark(raw.cache_control, raw.prompt_cache_breakpoint);
     let media = |kind, source, name| Part::Media(Media { kind, source, name, cache, at: At::default() });
     let kind = raw.r#type.unwrap_or_default();
     if !kind.is_empty() && !TYPES.contains(&&*kind) {

@@ -11,7 +11,6 @@ mod encode;
 pub(super) mod error;
 mod files;
 mod history;
-mod lax;
 mod nameless;
 mod response;
 mod settings;

@@ -3,7 +3,7 @@
 use super::encode::Form;
 use crate::wire::chat::{Effort, Thinking};
 use crate::wire::loss::Unsendable;
-use crate::wire::profile::{Control, Limit, Reasons, Sampling};
+use crate::wire::profile::{Control, Limit, Reasons, Sampling, effort_of};
 use crate::wire::text::Str;
 
 impl Form<'_, '_, '_> {
@@ -42,15 +42,15 @@ impl Form<'_, '_, '_> {
                 return Some(least.word());
             }
             (_, Some(effort)) => effort,
-            (Some(Thinking::Budget(budget)), None) => of_budget(budget),
+            (Some(Thinking::Budget(budget)), None) => effort_of(budget),
             (Some(Thinking::Adaptive) | None, None) => return None,
         };
         // At most what was asked for; `max` is the most that there is.
-        let found = efforts.iter().rev().find(|effort| **effort <= wanted).or(efforts.first());
+        let found = self.profile.effort(wanted);
         if found.is_none() {
             self.losses.setting("reasoning_effort", "the model has no such setting");
         }
-        found.map(|effort| effort.word())
+        found.map(Effort::word)
     }
 
     /// The switch of `DeepSeek`, z.ai, Moonshot and others.
@@ -155,34 +155,20 @@ impl Form<'_, '_, '_> {
     }
 
     fn stop(&mut self) -> Result<(), Unsendable> {
-        let stops: Vec<&Str<'_>> = self.request.stop.iter().filter(|stop| !stop.is_empty()).collect();
-        let most = self.profile.stops;
-        if stops.is_empty() {
+        let stops = self.request.stop.iter().map(Str::as_str).filter(|stop| !stop.is_empty());
+        let (count, most) = (stops.clone().count(), self.profile.stops);
+        if count == 0 {
             return Ok(());
         }
-        if stops.len() > most {
+        if count > most {
             let why = if most == 0 { "the model takes none".into() } else { format!("the model takes at most {most}") };
             self.losses.content("stop", why)?;
         }
         if most > 0
             && let Some(out) = self.field("stop")
         {
-            out.open('[');
-            for stop in stops.into_iter().take(most) {
-                out.string(stop);
-            }
-            out.close(']');
+            out.strings(stops.take(most));
         }
         Ok(())
-    }
-}
-
-/// The effort that a budget stands for.
-fn of_budget(budget: u64) -> Effort {
-    match budget {
-        0..2048 => Effort::Low,
-        2048..8192 => Effort::Medium,
-        8192..24576 => Effort::High,
-        _ => Effort::Xhigh,
     }
 }

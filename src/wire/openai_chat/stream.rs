@@ -6,11 +6,11 @@ use memchr::memmem::Finder;
 
 use super::blocks::Blocks;
 use super::error;
-use super::lax::Lax;
 use super::types::{Choice, Chunk};
 use crate::wire::convert::StreamDecoder;
 use crate::wire::event::{Event, Sink};
 use crate::wire::ir::{Failure, Usage};
+use crate::wire::lax::Lax;
 
 /// More choices than anybody asks for: an upstream's index must not make us allocate.
 const MOST_CHOICES: u64 = 128;

@@ -40,13 +40,12 @@ pub(in crate::wire) fn foreign_thoughts(envelope: &Envelope<'_>, profile: &Profi
 
 /// Whether this gateway wrote the thoughts of this message.
 fn marked(message: &str) -> bool {
-    let named = |text: &str, name: &str| {
-        let fields: Option<Fields<'_>> = serde_json::from_str(text).ok();
-        fields.and_then(|fields| fields.pairs().find(|(field, _)| *field == name).map(|(_, value)| value.to_owned()))
-    };
+    fn named<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+        serde_json::from_str::<Fields<'a>>(text).ok()?.find(name)
+    }
     memmem::find(message.as_bytes(), MARK.as_bytes()).is_some()
         && named(message, DETAILS).is_some_and(|details| {
-            let entries: Vec<&RawValue> = serde_json::from_str(&details).unwrap_or_default();
+            let entries: Vec<&RawValue> = serde_json::from_str(details).unwrap_or_default();
             entries.iter().any(|entry| named(entry.get(), "source").is_some_and(|it| it.trim_matches('"') == MARK))
         })
 }

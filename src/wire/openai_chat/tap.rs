@@ -3,49 +3,23 @@
 //! After the commit point an event is parsed only when it contains a marker; within JSON strings a quote is escaped, so text
 //! that a model writes cannot look like one.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
-use super::lax::Lax;
 use super::{error, types};
 use crate::wire::envelope::Fields;
 use crate::wire::fields::fields;
 use crate::wire::ir::Usage;
+use crate::wire::lax::Lax;
 use crate::wire::pipe::Sign;
+use crate::wire::reply::Seen;
 use crate::wire::splice::span_in;
 
-/// What was found in a body.
-#[derive(Debug, Default)]
-pub(in crate::wire) struct Seen {
-    /// It is an error object, whatever its status said.
-    pub(in crate::wire) error: bool,
-    /// Where the value of its `model` stands.
-    pub(in crate::wire) model: Option<Range<usize>>,
-    /// Its counts.
-    pub(in crate::wire) usage: Usage,
-}
-
-/// Reads a body. One that cannot be read shows nothing; it is passed on all the same.
+/// Reads a body.
 pub(in crate::wire) fn whole(body: &[u8]) -> Seen {
-    #[derive(Default)]
-    struct Body<'a> {
-        model: Option<&'a RawValue>,
-        usage: Option<&'a RawValue>,
-        error: Option<&'a RawValue>,
-        choices: Option<&'a RawValue>,
-    }
-    fields!(Body<'a> { model, usage, error, choices });
-
-    let Ok(text) = std::str::from_utf8(body) else { return Seen::default() };
-    let Ok(body) = serde_json::from_str::<Body<'_>>(text) else { return Seen::default() };
-    Seen {
-        error: body.error.is_some() && body.choices.is_none(),
-        model: body.model.map(|model| span_in(text, model.get())),
-        usage: body.usage.map(|usage| usage_of(usage.get())).unwrap_or_default(),
-    }
+    Seen::of(body, |body| body.choices.is_some(), usage_of)
 }
 
 /// Reads a usage object. `prompt_tokens` includes what the cache served, so that is taken off.

@@ -3,10 +3,10 @@
 
 use serde::de::SeqAccess;
 
-use super::lax::{Lax, Shape, objects};
 use crate::wire::chat::Origin;
 use crate::wire::fields::{fields, gather};
 use crate::wire::ir;
+use crate::wire::lax::{Lax, Shape, objects};
 use crate::wire::text::{Json, Str};
 
 #[derive(Debug, Default)]

@@ -12,6 +12,7 @@ pub(super) fn find(name: &str) -> Profile {
 /// The fifth generation: reasons unless it is told not to, within no budget, and takes no sampling.
 const FIFTH: Profile = Profile {
     known: true,
+    max_input: Some(1_000_000),
     max_output: Some(128_000),
     thinking: Control::Adaptive,
     budget: (1024, 127_999),
@@ -72,6 +73,7 @@ const CLAUDE_4_6: Profile = Profile {
 };
 
 const CLAUDE_4_5: Profile = Profile {
+    max_input: Some(200_000),
     max_output: Some(64_000),
     thinking: Control::Budget,
     budget: (1024, 63_999),
@@ -94,7 +96,8 @@ const CLAUDE_3_5: Profile = Profile {
 const CLAUDE_3: Profile =
     Profile { max_output: Some(4096), reads: Reads { documents: false, ..PAPERS }, web_search: false, ..CLAUDE_3_5 };
 
-const UNKNOWN: Profile = Profile { known: false, max_output: Some(32_000), budget: (1024, 31_999), ..FIFTH };
+const UNKNOWN: Profile =
+    Profile { known: false, max_input: None, max_output: Some(32_000), budget: (1024, 31_999), ..FIFTH };
 
 /// Another vendor's model behind Anthropic's wire (`DeepSeek`, Moonshot, z.ai have such endpoints): what all of them
 /// take.
@@ -118,17 +121,30 @@ const ROWS: &[Row] = &[
     row(&["claude-opus-4-7"], OPUS_4_7),
     row(&["claude-opus-4-6", "claude-sonnet-4-6"], CLAUDE_4_6),
     row(&["claude-opus-4-5"], Profile { efforts: TO_HIGH, ..CLAUDE_4_5 }),
-    row(&["claude-sonnet-4-5", "claude-haiku-4-5"], CLAUDE_4_5),
+    // Some callers of Sonnet have a million.
+    row(&["claude-sonnet-4-5"], Profile { max_input: None, ..CLAUDE_4_5 }),
+    row(&["claude-haiku-4-5"], CLAUDE_4_5),
     row(&["claude-opus-4-1"], Profile { max_output: Some(32_000), budget: (1024, 31_999), ..CLAUDE_4_5 }),
     row(&["claude-opus-4"], Profile { max_output: Some(32_000), budget: (1024, 31_999), ..CLAUDE_4 }),
-    row(&["claude-sonnet-4", "claude-sonnet-3-7"], CLAUDE_4),
+    row(&["claude-sonnet-4"], Profile { max_input: None, ..CLAUDE_4 }),
+    row(&["claude-sonnet-3-7"], CLAUDE_4),
     row(&["claude-sonnet-3-5", "claude-haiku-3-5"], CLAUDE_3_5),
     row(&["claude-opus-3", "claude-sonnet-3", "claude-haiku-3"], CLAUDE_3),
-    row(&["claude-1*", "claude-2*", "claude-instant*"], Profile { reads: TEXT, tools: false, ..CLAUDE_3 }),
+    row(
+        &["claude-1*", "claude-2*", "claude-instant*"],
+        Profile { max_input: None, reads: TEXT, tools: false, ..CLAUDE_3 },
+    ),
     // The preview of Mythos, and whatever comes.
     row(
         &["claude-fable*", "claude-mythos*"],
-        Profile { system_turns: false, known: false, max_output: Some(32_000), budget: (1024, 31_999), ..FABLE },
+        Profile {
+            system_turns: false,
+            known: false,
+            max_input: None,
+            max_output: Some(32_000),
+            budget: (1024, 31_999),
+            ..FABLE
+        },
     ),
     row(&["claude-opus*"], Profile { system_turns: true, ..UNKNOWN }),
     row(&["claude*"], UNKNOWN),

@@ -23,6 +23,7 @@ pub(super) fn find(vendor: &str, name: &str) -> Profile {
 /// What every compatible server takes. What it reads is its own to say.
 const COMMON: Profile = Profile {
     known: false,
+    max_input: None,
     max_output: None,
     thinking: Control::Level,
     budget: (0, 0),

@@ -7,12 +7,13 @@ use super::{
 };
 
 pub(super) fn find(name: &str) -> Profile {
-    first(ROWS, name).unwrap_or(Profile { known: false, ..THIRD })
+    first(ROWS, name).unwrap_or(Profile { known: false, max_input: None, ..THIRD })
 }
 
 /// The third generation. `low` to `high` is what all of its models take.
 const THIRD: Profile = Profile {
     known: true,
+    max_input: Some(1_048_576),
     max_output: Some(65_536),
     thinking: Control::Level,
     budget: (128, 32_768),
@@ -67,6 +68,7 @@ const PRO_2_5: Profile = Profile {
 const FLASH_2_5: Profile = Profile { budget: (0, 24_576), thinking_off: true, reasons: Reasons::UnlessOff, ..PRO_2_5 };
 
 const SECOND: Profile = Profile {
+    max_input: None,
     max_output: Some(8192),
     thinking: Control::None,
     thinking_off: true,
@@ -77,6 +79,7 @@ const SECOND: Profile = Profile {
 
 /// Models that draw or speak: they call nothing.
 const MAKER: Profile = Profile {
+    max_input: None,
     thinking: Control::None,
     efforts: &[],
     schemas: false,
@@ -98,7 +101,16 @@ const ROWS: &[Row] = &[
     row(&["gemini-2.5-flash-lite"], Profile { budget: (512, 24_576), reasons: Reasons::WhenAsked, ..FLASH_2_5 }),
     row(&["gemini-2.5-flash"], FLASH_2_5),
     row(&["gemini-1*", "gemini-2.0*", "gemini-exp*", "learnlm*"], SECOND),
-    row(&["gemma-4"], Profile { max_output: Some(32_768), reasons: Reasons::WhenAsked, reads: IMAGES, ..SECOND }),
+    row(
+        &["gemma-4"],
+        Profile {
+            max_input: Some(262_144),
+            max_output: Some(32_768),
+            reasons: Reasons::WhenAsked,
+            reads: IMAGES,
+            ..SECOND
+        },
+    ),
     // "Developer instruction is not enabled": its instructions go into the first user turn.
     row(&["gemma*"], Profile { system_role: SystemRole::User, reads: IMAGES, ..SECOND }),
 ];

@@ -20,12 +20,13 @@ pub(super) fn own(name: &str) -> bool {
 }
 
 pub(super) fn find(name: &str) -> Profile {
-    first(ROWS, name).unwrap_or(Profile { known: false, ..NEWEST })
+    first(ROWS, name).unwrap_or(Profile { known: false, max_input: None, ..NEWEST })
 }
 
 /// gpt-5.6 and gpt-6: they reason unless told not to, and chat completions give them no functions meanwhile.
 const NEWEST: Profile = Profile {
     known: true,
+    max_input: Some(922_000),
     max_output: Some(128_000),
     thinking: Control::Level,
     budget: (0, 0),
@@ -65,9 +66,9 @@ const NEWEST: Profile = Profile {
     openai: true,
 };
 
-const GPT_5_5: Profile = Profile { cache_marks: false, ..NEWEST };
+const GPT_5_5: Profile = Profile { max_input: Some(1_050_000), cache_marks: false, ..NEWEST };
 const GPT_5_4: Profile = Profile { reasons: Reasons::WhenAsked, ..GPT_5_5 };
-const GPT_5_2: Profile = Profile { reasons_with_tools: true, ..GPT_5_4 };
+const GPT_5_2: Profile = Profile { max_input: Some(272_000), reasons_with_tools: true, ..GPT_5_4 };
 
 /// What reasons always takes no sampling ever.
 const GPT_5: Profile = Profile {
@@ -80,14 +81,23 @@ const GPT_5: Profile = Profile {
     ..GPT_5_2
 };
 
-const CODEX: Profile = Profile { efforts: TO_HIGH, ..GPT_5 };
+const CODEX: Profile = Profile { max_input: Some(400_000), efforts: TO_HIGH, ..GPT_5 };
 const PRO: Profile = Profile { efforts: &[Effort::Medium, Effort::High, Effort::Xhigh], ..GPT_5 };
 /// The model of `ChatGPT`, whose effort is its own.
-const CHAT: Profile = Profile { max_output: Some(16_384), thinking: Control::None, efforts: &[], ..GPT_5 };
+const CHAT: Profile =
+    Profile { max_input: Some(128_000), max_output: Some(16_384), thinking: Control::None, efforts: &[], ..GPT_5 };
 
-const O3_MINI: Profile = Profile { max_output: Some(100_000), efforts: TO_HIGH, parallel: false, reads: TEXT, ..GPT_5 };
+const O3_MINI: Profile = Profile {
+    max_input: Some(200_000),
+    max_output: Some(100_000),
+    efforts: TO_HIGH,
+    parallel: false,
+    reads: TEXT,
+    ..GPT_5
+};
 const O3: Profile = Profile { stops: 0, reads: PAPERS, ..O3_MINI };
 const O1_MINI: Profile = Profile {
+    max_input: Some(128_000),
     max_output: Some(65_536),
     thinking: Control::None,
     efforts: &[],
@@ -101,6 +111,7 @@ const O1_MINI: Profile = Profile {
 
 /// Before reasoning.
 const GPT_4O: Profile = Profile {
+    max_input: Some(128_000),
     max_output: Some(16_384),
     thinking: Control::None,
     efforts: &[],
@@ -126,16 +137,25 @@ const AUDIO: Profile =
     Profile { schemas: false, schemas_with_tools: false, reads: Reads { audio: true, ..TEXT }, ..GPT_4O };
 
 const ROWS: &[Row] = &[
-    row(&["gpt-5-search"], Profile { max_output: Some(128_000), limit: Limit::MaxCompletionTokens, ..SEARCH }),
+    row(
+        &["gpt-5-search"],
+        Profile { max_input: Some(272_000), max_output: Some(128_000), limit: Limit::MaxCompletionTokens, ..SEARCH },
+    ),
     row(&["gpt-*-search"], SEARCH),
     row(&["gpt-audio", "gpt-4o*-audio"], AUDIO),
-    row(&["chat-latest", "gpt-5-chat", "gpt-5.*-chat"], CHAT),
-    row(&["gpt-5-pro"], Profile { max_output: Some(272_000), efforts: &[Effort::High], ..GPT_5 }),
-    row(&["gpt-5.*-pro"], PRO),
+    row(&["chat-latest"], Profile { max_input: Some(400_000), ..CHAT }),
+    row(&["gpt-5-chat", "gpt-5.*-chat"], CHAT),
+    row(
+        &["gpt-5-pro"],
+        Profile { max_input: Some(400_000), max_output: Some(272_000), efforts: &[Effort::High], ..GPT_5 },
+    ),
+    row(&["gpt-5.2-pro"], PRO),
+    row(&["gpt-5.*-pro"], Profile { max_input: Some(1_050_000), ..PRO }),
     row(&["gpt-5.1-codex-max", "gpt-5.2-codex", "gpt-5.3-codex"], Profile { efforts: TO_XHIGH, ..CODEX }),
     row(&["codex-mini", "gpt-5-codex", "gpt-5.1-codex"], CODEX),
     row(&["gpt-6", "gpt-6.1", "gpt-5.6"], NEWEST),
     row(&["gpt-5.5"], GPT_5_5),
+    row(&["gpt-5.4-mini", "gpt-5.4-nano"], Profile { max_input: Some(272_000), ..GPT_5_4 }),
     row(&["gpt-5.4"], GPT_5_4),
     row(&["gpt-5.2", "gpt-5.3"], GPT_5_2),
     row(&["gpt-5.1"], Profile { efforts: TO_HIGH, ..GPT_5_2 }),
@@ -143,12 +163,15 @@ const ROWS: &[Row] = &[
     row(&["o1-mini", "o1-preview"], O1_MINI),
     row(&["o3-mini"], O3_MINI),
     row(&["o1", "o3", "o4-mini"], O3),
-    row(&["gpt-4.1"], Profile { max_output: Some(32_768), ..GPT_4O }),
+    row(&["gpt-4.1"], Profile { max_input: Some(1_047_576), max_output: Some(32_768), ..GPT_4O }),
     row(&["gpt-4o-2024-05-13"], GPT_4),
     row(&["chatgpt-4o"], Profile { tools: false, ..GPT_4O }),
     row(&["gpt-4o", "gpt-4.5"], GPT_4O),
     row(&["gpt-4-turbo", "gpt-4-vision"], Profile { reads: IMAGES, ..GPT_4 }),
-    row(&["gpt-4", "gpt-3.5-turbo"], Profile { reads: TEXT, ..GPT_4 }),
+    row(&["gpt-4-0125", "gpt-4-1106"], Profile { reads: TEXT, ..GPT_4 }),
+    row(&["gpt-4-32k"], Profile { max_input: Some(32_768), reads: TEXT, ..GPT_4 }),
+    row(&["gpt-4"], Profile { max_input: Some(8192), reads: TEXT, ..GPT_4 }),
+    row(&["gpt-3.5-turbo"], Profile { max_input: Some(16_385), reads: TEXT, ..GPT_4 }),
 ];
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use bytes::Bytes;
 use feathergate::wire::chat::Wish;
 use feathergate::wire::convert::{self, Answering, Inbound};
+use feathergate::wire::inject::{At, Injection, inject};
 use feathergate::wire::profile::Profile;
 use feathergate::wire::relay::Undo;
 use feathergate::wire::transcode::Transcoder;
@@ -218,6 +219,15 @@ pub(crate) fn splice(data: &[u8]) {
     }
     let twice = wire::prepare(&again, &once.body, Operation::Generate, &edited).expect("prepared");
     assert!(twice.body == once.body, "twice is once");
+
+    // The operator's texts: the request stays one, and says the same beside them.
+    for (at, text) in [(At::Front, "T\"\n"), (At::Back, "T\"\n"), (At::Instead, "T\"\n"), (At::Instead, "")] {
+        let texts = [Injection { at, text: text.to_owned() }];
+        let Ok(with) = bounded(body.len(), || inject(&envelope, &body, &texts)) else { continue };
+        let after = wire::peek(from, &with).expect("an envelope");
+        assert_eq!((&after.model, after.stream), (&envelope.model, envelope.stream));
+        assert!(text.is_empty() || std::str::from_utf8(&with).is_ok_and(|it| it.contains(r#"T\"\n"#)), "it is there");
+    }
 
     // And its answers.
     let whole = once.reply.whole(&body, Stamp { id: "fuzz1", created: 1 });

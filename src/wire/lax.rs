@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::wire::text::Str;
+use super::text::Str;
 
 /// A value, if it has the right type.
 #[derive(Debug)]
@@ -19,8 +19,27 @@ impl<T> Default for Lax<T> {
     }
 }
 
+impl<'a> Lax<Str<'a>> {
+    /// The string; empty where there is none.
+    pub(super) fn or_empty(self) -> Str<'a> {
+        self.0.unwrap_or_default()
+    }
+
+    /// The string, if it says anything.
+    pub(super) fn said(self) -> Option<Str<'a>> {
+        self.0.filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
 /// What can be read of a JSON value of each type. Types that are not overridden read as nothing.
 pub(super) trait Shape<'de>: Sized {
+    /// A number with a fraction or an exponent that is not below it is none.
+    const MOST: f64 = 1e15;
+
     /// Of a string.
     fn text(_: Str<'de>) -> Option<Self> {
         None
@@ -69,7 +88,7 @@ impl<'de, T: Shape<'de>> Shape<'de> for Vec<T> {
 /// Structs whose fields are all lax.
 macro_rules! objects {
     ($($name:ident $(<$life:lifetime>)?),* $(,)?) => {$(
-        impl<'de $(: $life, $life)?> $crate::wire::openai_chat::lax::Shape<'de> for $name $(<$life>)? {
+        impl<'de $(: $life, $life)?> $crate::wire::lax::Shape<'de> for $name $(<$life>)? {
             fn object<A: serde::de::MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
                 $crate::wire::fields::gather(map).map(Some)
             }
@@ -106,8 +125,12 @@ impl<'de, T: Shape<'de>> Deserialize<'de> for Lax<T> {
             }
 
             fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in the range")]
-                let whole = (0.0..1e15).contains(&number).then_some(number as u64);
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "it is in the range, or saturates"
+                )]
+                let whole = (0.0..T::MOST).contains(&number).then_some(number as u64);
                 Ok(Lax(whole.and_then(T::number)))
             }
 
