@@ -1,6 +1,8 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 // Layer 0: pure.
+pub mod calendar;
+pub mod prompt;
 pub mod route;
 pub mod wire;
 

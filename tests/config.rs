@@ -17,10 +17,15 @@ use feathergate::config::known::{Section, Status};
 use feathergate::config::raw::Document;
 use feathergate::config::resolve::{Problems, Resolved, load, resolve, weak_key};
 use feathergate::config::secret::Text;
-use feathergate::config::settings::{Deployment, ExtraHeader, ResponseModel, Settings};
+use feathergate::config::settings::{Deployment, ExtraHeader, ResponseModel, Routing, Settings};
+use feathergate::prompt::{Mode, Values};
+use feathergate::route::rules::{Class, Cooldown, FallbackList, Fallbacks, PerClass, Retries, Strategy, StrategyArgs};
 use feathergate::wire::chat::Effort;
 use feathergate::wire::profile::{Control, Forced, Ids, Limit, Profile, Reasons, Sampling, SystemRole};
 use feathergate::wire::{OnLoss, Wire};
+
+#[path = "config/limits.rs"]
+mod limits;
 
 fn env(name: &str) -> Option<String> {
     let value = match name {
@@ -93,6 +98,30 @@ fn doubtful_files_are_used_with_warnings() {
         assert!(!said.contains("verysecret") && !said.contains("upstream-value"), "{name}: {said}");
         assert!(!check::report(&Document::parse("x.yaml", yaml).unwrap(), &env).has_errors(), "{name}");
     }
+}
+
+#[test]
+fn system_prompts_apply_in_order_of_what_they_are_for() {
+    let yaml = entry("model: openai/x, api_key: k")
+        + "feathergate:
+  system_prompts:
+  - {models: 'm*', mode: append, text: 'one {{env.SECRET}}'}
+  - two
+  - {models: [other], mode: replace, text: three}
+  - {text: '{{date}} {{datetime}}', mode: replace, models: }
+  prompt_variables: {time_zone: America/St_Johns, env: SECRET}
+";
+    let prompts = settings(&yaml, &env).prompts;
+    let values = Values { now: 1_782_907_200_000, zone: &prompts.zone, ..Values::default() };
+    let of = |group: &str| -> Vec<(Mode, String)> {
+        prompts.of(group).iter().map(|prompt| (prompt.mode, prompt.template.render(&values))).collect()
+    };
+    let all = [(Mode::Prepend, "two".to_owned()), (Mode::Replace, "2026-07-01 2026-07-01T09:30:00-02:30".to_owned())];
+    assert_eq!(of("m2"), [&all[..], &[(Mode::Append, "one sk-verysecretvalue".to_owned())]].concat());
+    assert_eq!(of("other"), [&all[..], &[(Mode::Replace, "three".to_owned())]].concat());
+    assert_eq!(of("none"), all);
+    let one = settings(&(entry("model: openai/x, api_key: k") + "feathergate: {system_prompts: a}\n"), &env).prompts;
+    assert_eq!(one.of("m").len(), 1, "a text that stands for a list of itself");
 }
 
 #[test]
@@ -404,7 +433,8 @@ fn each_fact_of_a_model_can_be_said() {
     }
     // Every key of our own and every capability is in the list.
     for row in Section::Info.rows().iter().filter(|row| row.status == Status::Exact) {
-        let plain = ["id", "mode", "max_input_tokens", "blocked", "thinking"].contains(&row.name);
+        let plain =
+            ["id", "mode", "max_input_tokens", "blocked", "enabled", "cooldown_time", "thinking"].contains(&row.name);
         assert!(plain || EACH.iter().any(|(_, info, _)| info.contains(row.name)), "{}", row.name);
     }
 }
@@ -462,6 +492,297 @@ fn what_is_not_said_has_its_default() {
         (&["*".to_owned()][..], Duration::from_mins(10))
     );
     assert_eq!(settings.response_model, ResponseModel::Upstream);
+}
+
+#[test]
+fn routing_is_read() {
+    let yaml = r"
+model_list:
+- model_name: fast
+  litellm_params: {model: openai/a, api_key: [k1, k2], order: 2, rpm: 10, tpm: 1000, max_parallel_requests: 3, num_retries: 0,
+    max_retries: 7, cooldown_time: 1m, tags: [paid, eu], region_name: eu, input_cost_per_token: 1.5e-07, output_cost_per_token: 0.0000006}
+- model_name: fast
+  litellm_params: {model: openai/b, api_key: k, max_retries: 1, cooldown_time: 9, tags: free}
+  model_info: {max_input_tokens: 1000, cooldown_time: 0, allowed_fails: 7, allowed_fails_policy: {TimeoutErrorAllowedFails: 1},
+    input_cost_per_token: '0.000001', output_cost_per_token: 1e-6}
+- {model_name: slow, litellm_params: {model: openai/c, api_key: k, input_cost_per_token: 1e-6},
+   model_info: {allowed_fails_policy: {TimeoutErrorAllowedFails: 1}}}
+- {model_name: my-*, litellm_params: {model: openai/*, api_key: k}}
+- {model_name: '*', litellm_params: {model: anthropic/*, api_key: k}}
+litellm_settings:
+  fallbacks: [{slow: fast}]
+  num_retries: 9
+  allowed_fails: 4
+router_settings:
+  routing_strategy: latency-based-routing
+  routing_strategy_args: {ttl: 60, lowest_latency_buffer: 0.25}
+  num_retries: 5
+  retry_after: 0.5
+  retry_policy: {RateLimitErrorRetries: 3, DefaultRetries: 1}
+  model_group_retry_policy: {slow: {NotFoundErrorRetries: 2}, my-*: {DefaultRetries: 0}}
+  fallbacks:
+  - {fast: [slow, my-thing], slow: []}
+  - my-*: [{model: fast}]
+  context_window_fallbacks: [{fast: [slow]}]
+  content_policy_fallbacks: [{'*': slow}]
+  default_fallbacks: slow
+  max_fallbacks: 2
+  fallback_on_unsupported_params: false
+  allowed_fails_policy: {RateLimitErrorAllowedFails: 2}
+  cooldown_time: 30
+  enable_pre_call_checks: true
+  enable_tag_filtering: yes
+  tag_filtering_match_any: false
+  default_max_parallel_requests: 8
+feathergate: {fallback_on_bad_request: true, max_request_tokens: 1000, error_patterns: [insufficient_quota, no credits],
+  disclose_upstream: true, mock_testing: false}
+";
+    let settings = settings(yaml, &|_| None);
+    let routing = &settings.routing;
+    assert_eq!(routing.strategy, Strategy::LatencyBased);
+    assert_eq!(routing.args, StrategyArgs { ttl: 60_000, buffer: 250 });
+    let policy = |entries: &[(Class, u32)]| {
+        let mut policy = PerClass::default();
+        for (class, number) in entries {
+            policy.set(*class, *number);
+        }
+        policy
+    };
+    let retries = Retries { count: 1, policy: policy(&[(Class::RateLimit, 3)]), least_wait: 500 };
+    assert_eq!(routing.retries, retries);
+    let of_groups: Vec<Retries> = settings.groups.iter().map(|group| group.retries).collect();
+    assert_eq!(
+        of_groups,
+        [
+            retries,
+            Retries { count: 5, policy: policy(&[(Class::NotFound, 2)]), least_wait: 500 },
+            Retries { count: 0, policy: PerClass::default(), least_wait: 500 },
+            retries,
+        ]
+    );
+    let list = |entries: &[(&str, &[&str])]| -> FallbackList {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        entries.iter().map(|(name, names)| ((*name).to_owned(), owned(names))).collect()
+    };
+    let want = Fallbacks {
+        general: list(&[("fast", &["slow", "my-thing"]), ("slow", &[]), ("my-*", &["fast"])]),
+        context_window: list(&[("fast", &["slow"])]),
+        content_policy: list(&[("*", &["slow"])]),
+        default: vec!["slow".to_owned()],
+        most: 2,
+        on_bad_request: true,
+    };
+    assert_eq!(routing.fallbacks, want);
+    let cooldown = Cooldown {
+        off: false,
+        allowed_fails: Some(4),
+        policy: policy(&[(Class::RateLimit, 2)]),
+        time: 30_000,
+        fixed: false,
+    };
+    assert_eq!(routing.cooldown, cooldown);
+    assert!(routing.pre_call_checks && routing.tag_filtering && routing.tag_match_all);
+    assert_eq!(routing.max_request_tokens, Some(1000));
+    assert_eq!(routing.error_patterns, ["insufficient_quota", "no credits"]);
+    assert!(routing.disclose_upstream && !routing.mock_testing);
+
+    let [first, second, third] = &settings.groups[0].deployments[..] else { panic!("three deployments") };
+    for it in [first, second] {
+        assert_eq!(
+            (it.order, it.rpm, it.tpm, it.parallel, it.num_retries),
+            (2, Some(10), Some(1000), Some(3), Some(0))
+        );
+        assert_eq!((it.cost, it.cooldown), (Some(750_000), Cooldown { time: 60_000, fixed: true, ..cooldown }));
+        assert_eq!(
+            (it.tags.join(" "), it.region.as_deref(), it.max_input_tokens),
+            ("paid eu".to_owned(), Some("eu"), None)
+        );
+    }
+    assert_eq!((third.order, third.rpm, third.tpm, third.parallel), (u32::MAX, None, None, Some(8)));
+    assert_eq!((third.num_retries, third.cost, third.max_input_tokens), (Some(1), Some(2_000_000), Some(1000)));
+    assert_eq!((third.tags.join(" "), third.region.as_deref()), ("free".to_owned(), None));
+    // No time is no cooldown; and the entry's own number wins over the router's by class.
+    let own =
+        Cooldown { off: true, allowed_fails: Some(7), policy: policy(&[(Class::Timeout, 1)]), time: 0, fixed: true };
+    assert_eq!(third.cooldown, own);
+    let slow = &settings.groups[1].deployments[0];
+    let both = policy(&[(Class::RateLimit, 2), (Class::Timeout, 1)]);
+    assert_eq!((slow.cost, slow.cooldown), (None, Cooldown { policy: both, ..cooldown }));
+    let patterns: Vec<(&str, &str, &str)> = settings.groups[2..]
+        .iter()
+        .map(|group| (group.name.as_str(), group.deployments[0].vendor.name, group.deployments[0].model.as_str()))
+        .collect();
+    assert_eq!(patterns, [("my-*", "openai", "*"), ("*", "anthropic", "*")]);
+}
+
+#[test]
+fn routing_that_is_not_said_has_its_default() {
+    let settings = settings(&entry("model: openai/x, api_key: k"), &|_| None);
+    assert_eq!(settings.routing, Routing { mock_testing: true, ..Routing::default() });
+    let (strategy, retries, fallbacks, cooldown) =
+        (settings.routing.strategy, settings.routing.retries, &settings.routing.fallbacks, settings.routing.cooldown);
+    assert_eq!((strategy, retries.count, retries.least_wait), (Strategy::SimpleShuffle, 2, 0));
+    assert_eq!((fallbacks.most, fallbacks.on_bad_request), (5, false));
+    assert_eq!((cooldown.off, cooldown.allowed_fails, cooldown.time), (false, None, 5000));
+    assert!(settings.aliases.is_empty() && settings.groups[0].retries == retries);
+    let it = first(&settings);
+    assert_eq!((it.rpm, it.tpm, it.parallel, it.num_retries, it.cost), (None, None, None, None, None));
+    assert!(it.cooldown == cooldown && it.tags.is_empty() && it.region.is_none() && it.max_input_tokens.is_none());
+}
+
+#[test]
+fn strategies_have_litellms_names_and_those_of_others() {
+    for (name, want) in [
+        ("simple-shuffle", Strategy::SimpleShuffle),
+        ("least-busy", Strategy::LeastBusy),
+        ("usage-based-routing", Strategy::UsageBased),
+        ("usage-based-routing-v2", Strategy::UsageBased),
+        ("latency-based-routing", Strategy::LatencyBased),
+        ("cost-based-routing", Strategy::CostBased),
+        ("first-available", Strategy::FirstAvailable),
+        ("FirstAvailable", Strategy::FirstAvailable),
+        ("priority", Strategy::FirstAvailable),
+        ("round-robin", Strategy::RoundRobin),
+        ("RoundRobin", Strategy::RoundRobin),
+        ("random", Strategy::Random),
+        ("Random", Strategy::Random),
+        ("os.environ/STRATEGY", Strategy::Random),
+    ] {
+        let yaml = entry("model: openai/x, api_key: k") + &format!("router_settings: {{routing_strategy: {name}}}\n");
+        let settings = settings(&yaml, &|name| (name == "STRATEGY").then(|| "random".to_owned()));
+        assert_eq!(settings.routing.strategy, want, "{name}");
+        // What is said of it is said of this one.
+        let report = check::report(&Document::parse("x.yaml", &yaml).unwrap(), &|_| Some("random".to_owned()));
+        let row = report.rows.iter().find(|row| row.path.ends_with("routing_strategy")).unwrap();
+        assert!(row.note.contains("Lambda") || name.starts_with("os."), "{name}: {}", row.note);
+    }
+}
+
+#[test]
+fn other_names() {
+    let yaml = r"
+model_list:
+- {model_name: big, litellm_params: {model: openai/big, api_key: k}, model_info: {id: the-big-one}}
+- {model_name: small, litellm_params: {model: openai/small, api_key: k}}
+- {model_name: my-*, litellm_params: {model: openai/*, api_key: k}}
+litellm_settings: {model_alias_map: {old: my-model}}
+router_settings:
+  model_group_alias: {best: big, secret: {model: best, hidden: true}, seen: {model: the-big-one}, none: null, small: big, big: small}
+feathergate: {redirects: [{from: gpt-4, to: best}, {from: small, to: big}]}
+";
+    let found = settings(yaml, &|_| None);
+    let aliases: Vec<String> = found
+        .aliases
+        .iter()
+        .map(|it| format!("{} {} hidden: {} redirect: {}", it.name, it.target, it.hidden, it.redirect))
+        .collect();
+    assert_eq!(
+        aliases,
+        [
+            "gpt-4 best hidden: true redirect: true",
+            "small big hidden: true redirect: true",
+            "best big hidden: false redirect: false",
+            "secret best hidden: true redirect: false",
+            "seen the-big-one hidden: false redirect: false",
+            "big small hidden: false redirect: false",
+            "old my-model hidden: false redirect: false",
+        ]
+    );
+    let yaml = entry("model: openai/x, api_key: k") + "feathergate: {redirects: {a: m, b: a}}\n";
+    let aliases = settings(&yaml, &|_| None).aliases;
+    let pairs: Vec<(&str, &str)> = aliases.iter().map(|it| (it.name.as_str(), it.target.as_str())).collect();
+    assert_eq!(pairs, [("a", "m"), ("b", "a")]);
+}
+
+#[test]
+fn models_that_may_be_asked_for_directly() {
+    let yaml = "
+model_list: [{model_name: m, litellm_params: {model: openai/x, api_key: k}}]
+litellm_settings: {drop_params: true}
+router_settings: {fallbacks: [{m: [openai/gpt-5-mini, anthropic/claude-opus-5]}], num_retries: 7}
+feathergate: {direct_models: [openai/*, anthropic/claude-*, groq/llama-3.3-70b-versatile]}
+";
+    let given = |name: &str| name.ends_with("_API_KEY").then(|| format!("key of {name}"));
+    let found = resolved(yaml, &given).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(found.warnings.is_empty(), "{:?}", found.warnings);
+    let facts: Vec<String> = found
+        .settings
+        .groups
+        .iter()
+        .map(|group| {
+            let it = &group.deployments[0];
+            assert_eq!((group.deployments.len(), group.retries.count), (1, 7));
+            format!("{} {} {} {} {}", group.name, group.direct, it.vendor.name, it.model, text(it.api_key.as_ref()))
+        })
+        .collect();
+    assert_eq!(
+        facts,
+        [
+            "m false openai x k",
+            "openai/* true openai * key of OPENAI_API_KEY",
+            "anthropic/claude-* true anthropic claude-* key of ANTHROPIC_API_KEY",
+            "groq/llama-3.3-70b-versatile true groq llama-3.3-70b-versatile key of GROQ_API_KEY",
+        ]
+    );
+    assert_eq!(found.settings.groups[3].deployments[0].drop, ["logit_bias", "logprobs", "top_logprobs"]);
+}
+
+#[test]
+fn defaults_for_all_entries_are_below_their_own() {
+    let yaml = "
+model_list:
+- {model_name: m, litellm_params: {model: openai/x, api_key: k, temperature: 1, timeout: 5}}
+- {model_name: n, litellm_params: {model: openai/y, rpm: 3, seed: ~}}
+router_settings:
+  default_litellm_params: {temperature: 0, seed: 4, api_key: shared, timeout: 9, rpm: 7}
+";
+    let settings = settings(yaml, &|_| None);
+    let facts: Vec<String> = settings
+        .groups
+        .iter()
+        .map(|group| {
+            let it = &group.deployments[0];
+            let defaults =
+                it.defaults.iter().map(|(name, json)| format!("{name}={json}")).collect::<Vec<_>>().join(" ");
+            format!("{} {} {:?} {:?}", text(it.api_key.as_ref()), defaults, it.timeout.unwrap(), it.rpm)
+        })
+        .collect();
+    assert_eq!(facts, ["k temperature=1 seed=4 5s Some(7)", "shared temperature=0 seed=4 9s Some(3)"]);
+}
+
+#[test]
+fn prices_are_exact() {
+    for (price, want) in [
+        ("2.5e-06", 2_500_000),
+        ("0.0000025", 2_500_000),
+        ("'1.25e-6'", 1_250_000),
+        ("1e-12", 1),
+        ("0.00000000000049", 0),
+        ("7.5e-8", 75_000),
+        ("0.1234567", 123_456_700_000),
+        ("1", 1_000_000_000_000),
+        ("0", 0),
+    ] {
+        let yaml =
+            entry(&format!("model: openai/x, api_key: k, input_cost_per_token: {price}, output_cost_per_token: 0"));
+        assert_eq!(first(&settings(&yaml, &|_| None)).cost, Some(want), "{price}");
+    }
+}
+
+#[test]
+fn a_group_that_is_left_out_is_no_group() {
+    let yaml = "
+model_list:
+- {model_name: a, enabled: false, litellm_params: {model: openai/x, api_key: k}}
+- {model_name: b, litellm_params: {model: openai/x, api_key: k}, model_info: {enabled: false}}
+- {model_name: c, litellm_params: {model: openai/x, api_key: k}, model_info: {blocked: true, enabled: true}}
+- {model_name: d, enabled: true, litellm_params: {model: openai/x, api_key: k}, model_info: {blocked: false, enabled: true}}
+router_settings: {model_group_alias: {e: a, f: e}, default_fallbacks: [b, d, f]}
+";
+    let found = resolved(yaml, &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(found.settings.groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), ["d"]);
+    assert!(found.settings.aliases.is_empty());
+    assert_eq!((found.settings.routing.fallbacks.default.as_slice(), found.warnings.len()), (&["d".to_owned()][..], 3));
 }
 
 #[test]
@@ -531,7 +852,7 @@ fn an_included_file_is_named_in_its_problems() {
 
 #[test]
 fn check_reports_each_key_with_its_line() {
-    let yaml = "model_list:\n- model_name: m\n  litellm_params:\n    model: openai/x\n    num_retries: 2\n    tempo: 1\n\
+    let yaml = "model_list:\n- model_name: m\n  litellm_params:\n    model: openai/x\n    budget_duration: 2\n    tempo: 1\n\
                 litellm_settings:\n  set_verbose: true\n  turn_off_message_logging: true\n  unheard_of: 1\n\
                 general_settings:\n  master_key: sk-1234\n";
     let report = check::report(&Document::parse("x.yaml", yaml).unwrap(), &|_| None);
@@ -539,14 +860,14 @@ fn check_reports_each_key_with_its_line() {
     let want = "\
 x.yaml:2   exact        model_list[0].model_name
 x.yaml:4   exact        model_list[0].litellm_params.model
-x.yaml:4   warning      model_list[0].litellm_params.model         the environment variable `OPENAI_API_KEY` is not set; calls to `m` fail until it is
-x.yaml:5   unsupported  model_list[0].litellm_params.num_retries   a call is tried once; there are no retries yet
-x.yaml:6   exact        model_list[0].litellm_params.tempo         a default for requests that do not set it
-x.yaml:8   ignored      litellm_settings.set_verbose               the log has its own settings: `RUST_LOG` and `feathergate.log_bodies`
-x.yaml:9   approximate  litellm_settings.turn_off_message_logging  texts are not logged unless `feathergate.log_bodies` says so
-x.yaml:10  unknown      litellm_settings.unheard_of                `unheard_of` is no key known here
+x.yaml:4   warning      model_list[0].litellm_params.model            the environment variable `OPENAI_API_KEY` is not set; calls to `m` fail until it is
+x.yaml:5   unsupported  model_list[0].litellm_params.budget_duration  budgets are not enforced yet
+x.yaml:6   exact        model_list[0].litellm_params.tempo            a default for requests that do not set it
+x.yaml:8   ignored      litellm_settings.set_verbose                  the log has its own settings: `RUST_LOG` and `feathergate.log_bodies`
+x.yaml:9   approximate  litellm_settings.turn_off_message_logging     texts are not logged unless `feathergate.log_bodies` says so
+x.yaml:10  unknown      litellm_settings.unheard_of                   `unheard_of` is no key known here
 x.yaml:12  exact        general_settings.master_key
-x.yaml:12  error        general_settings.master_key                this master key cannot be used: everybody knows it from examples; make one with `echo \"sk-$(openssl rand -hex 32)\"`
+x.yaml:12  error        general_settings.master_key                   this master key cannot be used: everybody knows it from examples; make one with `echo \"sk-$(openssl rand -hex 32)\"`
 4 exact, 1 approximate, 1 ignored, 1 unsupported, 1 unknown, 1 warning, 1 error
 ";
     assert_eq!(report.render(), want);
@@ -569,9 +890,10 @@ fn the_examples_load() {
     let document =
         Document::load(&path, &|path| std::fs::read_to_string(path)).unwrap_or_else(|problems| panic!("{problems}"));
     let report = check::report(&document, &given);
-    assert!(report.rows.iter().all(|row| row.verdict == Verdict::Known(Status::Exact)), "{}", report.render());
+    let works = |verdict| matches!(verdict, Verdict::Known(Status::Exact | Status::Approximate));
+    assert!(report.rows.iter().all(|row| works(row.verdict)), "{}", report.render());
     let Resolved { settings, warnings } = resolve(&document, &given).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!((settings.groups.len(), settings.groups[0].deployments.len(), warnings.len()), (7, 2, 0));
+    assert_eq!((settings.groups.len(), settings.groups[0].deployments.len(), warnings.len()), (10, 2, 0));
     let names: Vec<String> = settings.parameters().iter().map(|name| name.as_str().to_owned()).collect();
     assert_eq!(
         names,
@@ -586,8 +908,8 @@ fn the_examples_load() {
     }
     // The reference is whole.
     let text = std::fs::read_to_string(&path).unwrap();
-    for section in [Section::Feathergate, Section::Info, Section::Params] {
-        for row in section.rows().iter().filter(|row| row.status == Status::Exact) {
+    for section in [Section::Feathergate, Section::Info, Section::Params, Section::Router] {
+        for row in section.rows().iter().filter(|row| works(Verdict::Known(row.status))) {
             assert!(text.contains(row.name), "{} is not in example.yaml", row.name);
         }
     }
@@ -595,6 +917,29 @@ fn the_examples_load() {
 
 /// A name, a file, and the whole text of its errors.
 const BAD: &[(&str, &str, &[&str])] = &[
+    (
+        "system prompts",
+        "model_list:\n- model_name: chat\n  litellm_params: {model: openai/x, api_key: sk-upstream-value}\nfeathergate:\n  prompt_variables:\n    time_zone: Europe/Berlim\n    headers: [Authorization, x-own-key, a b, x-team]\n    env: [SECRET, PARAMETER, UNSET]\n    zone: UTC\n  key_header: X-Own-Key\n  system_prompts:\n  - text: |\n      {{dat}}\n      {{header.x-taem}} {{env.HOME}}\n  - {mod: append, text: a}\n  - {mode: before, text: a}\n  - {mode: append, models: [], text: a}\n  - {mode: replace}\n  - ''\n  - [a]\n  - {text: 'ssm:/x'}\n",
+        &[
+            "x.yaml:6: feathergate.prompt_variables.time_zone: must be a time zone: a name such as `Europe/Berlin`, `UTC`, an offset such as `+02:00`, or a POSIX rule such as `CET-1CEST,M3.5.0,M10.5.0/3`; did you mean `Europe/Berlin`?",
+            "x.yaml:7: feathergate.prompt_variables.headers[0]: this header carries a secret, which must not get into a prompt",
+            "x.yaml:7: feathergate.prompt_variables.headers[1]: this header carries a secret, which must not get into a prompt",
+            "x.yaml:7: feathergate.prompt_variables.headers[2]: must be the name of a header, such as `x-team`",
+            "x.yaml:8: feathergate.prompt_variables.env[1]: this variable refers to an SSM parameter, which must not get into a prompt",
+            "x.yaml:8: feathergate.prompt_variables.env[2]: the environment variable `UNSET` is not set; set it, here or in `environment_variables`",
+            "x.yaml:9: feathergate.prompt_variables.zone: is no key known here; there are `time_zone`, `headers`, `env`",
+            "x.yaml:12: feathergate.system_prompts[0].text: line 1 of the text: `{{dat}}` is no variable; did you mean `{{date}}`?",
+            "x.yaml:12: feathergate.system_prompts[0].text: line 2 of the text: `{{header.x-taem}}` is a header that may not be used; add it to `feathergate.prompt_variables.headers`; did you mean `{{header.x-team}}`?",
+            "x.yaml:12: feathergate.system_prompts[0].text: line 2 of the text: `{{env.HOME}}` is an environment variable that may not be used; add it to `feathergate.prompt_variables.env`",
+            "x.yaml:15: feathergate.system_prompts[1].mod: is no key known here; there are `text`, `mode`, `models`; did you mean `mode`?",
+            "x.yaml:16: feathergate.system_prompts[2].mode: must be `prepend` (in front of what the client says), `append` (behind it) or `replace` (in place of it)",
+            "x.yaml:17: feathergate.system_prompts[3].models: names no model; leave it out for all of them",
+            "x.yaml:18: feathergate.system_prompts[4]: has no `text`",
+            "x.yaml:19: feathergate.system_prompts[5]: is empty; with `mode: replace` that would take out what clients say",
+            "x.yaml:20: feathergate.system_prompts[6]: is a list, but must be a string",
+            "x.yaml:21: feathergate.system_prompts[7].text: an SSM parameter cannot stand here; it can in `api_key`, `api_base`, `api_version`, `organization`, the values of `extra_headers` and `general_settings.master_key`",
+        ],
+    ),
     ("an empty file", "", &["x.yaml:1: the file is empty; it needs at least a `model_list`"]),
     ("only a comment", "# nothing\n", &["x.yaml:1: the file is empty; it needs at least a `model_list`"]),
     (
@@ -699,10 +1044,12 @@ const BAD: &[(&str, &str, &[&str])] = &[
         &["x.yaml:3: model_list[0].litellm_params.model: is missing; write `openai/gpt-5-mini`, say"],
     ),
     (
-        "a name with a star",
-        "model_list:\n- model_name: openai/*\n  litellm_params: {model: openai/x}\n",
+        "stars",
+        "model_list:\n- model_name: m\n  litellm_params: {model: openai/*, api_key: sk-upstream-value}\n- model_name: a-*\n  litellm_params: {model: openai/*-*, api_key: sk-upstream-value}\n- model_name: '*'\n  litellm_params: {model: '*'}\n",
         &[
-            "x.yaml:2: model_list[0].model_name: names with `*` are not supported yet by this version; write an entry for each model",
+            "x.yaml:3: model_list[0].litellm_params.model: a `*` here stands for what the `*` in `model_name` takes, and there is none",
+            "x.yaml:5: model_list[1].litellm_params.model: there are more `*` here than in `model_name`, whose text they stand for",
+            "x.yaml:7: model_list[2].litellm_params.model: a `*` alone names no provider; write `openai/*`, say, or list the providers that may be asked for by name in `feathergate.direct_models`",
         ],
     ),
     (
@@ -966,6 +1313,173 @@ const BAD: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "routing",
+        r"model_list:
+- model_name: m
+  litellm_params: {model: openai/x, api_key: sk-upstream-value, order: -1, max_parallel_requests: 0, cooldown_time: -1, tags: ['']}
+  model_info: {allowed_fails: 1.5, allowed_fails_policy: [1], enabled: perhaps, input_cost_per_token: -1}
+- {model_name: n, enabled: 3, litellm_params: {model: openai/x, api_key: sk-upstream-value, num_retries: many, region_name: [a]}}
+router_settings:
+  routing_strategy: fastest
+  routing_strategy_args: {ttl: soon, lowest_latency_buffer: -1}
+  num_retries: -1
+  retry_after: -1
+  retry_policy: {TimeoutErrorRetries: x}
+  allowed_fails: 99999999999
+  cooldown_time: often
+  disable_cooldowns: 7
+  max_fallbacks: 0.5
+  enable_tag_filtering: 1.0
+  fallback_on_unsupported_params: some
+  default_max_parallel_requests: 0
+  default_litellm_params: [temperature]
+  optional_pre_call_checks: [prompt_cache]
+",
+        &[
+            "x.yaml:7: router_settings.routing_strategy: must be `simple-shuffle`, `first-available`, `round-robin`, `random`, `least-busy`, `latency-based-routing`, `cost-based-routing` or `usage-based-routing-v2`",
+            "x.yaml:8: router_settings.routing_strategy_args.ttl: must be a time in seconds, or with a unit: `30`, `0.5`, `500ms`, `30s`, `2m`, `1h`",
+            "x.yaml:8: router_settings.routing_strategy_args.lowest_latency_buffer: must be a share such as `0.5`, 0 or more and at most 1000",
+            "x.yaml:9: router_settings.num_retries: must be a whole number, 0 or more",
+            "x.yaml:10: router_settings.retry_after: must be 0 or more",
+            "x.yaml:11: router_settings.retry_policy.TimeoutErrorRetries: is a string, but must be a number",
+            "x.yaml:14: router_settings.disable_cooldowns: is a number, but must be `true` or `false`",
+            "x.yaml:12: router_settings.allowed_fails: must be less than 4294967296",
+            "x.yaml:13: router_settings.cooldown_time: must be a time in seconds, or with a unit: `30`, `0.5`, `500ms`, `30s`, `2m`, `1h`",
+            "x.yaml:16: router_settings.enable_tag_filtering: is a number, but must be `true` or `false`",
+            "x.yaml:20: router_settings.optional_pre_call_checks[0]: must be `deployment_affinity`, `encrypted_content_affinity`, `enforce_model_rate_limits`, `forward_client_headers_by_model_group`, `prompt_caching`, `responses_api_deployment_check`, `router_budget_limiting` or `session_affinity`",
+            "x.yaml:18: router_settings.default_max_parallel_requests: must be more than 0: with 0 no request could be made",
+            "x.yaml:19: router_settings.default_litellm_params: is a list, but must be a map",
+            "x.yaml:4: model_list[0].model_info.allowed_fails: must be a whole number, 0 or more",
+            "x.yaml:4: model_list[0].model_info.allowed_fails_policy: is a list, but must be a map",
+            "x.yaml:4: model_list[0].model_info.enabled: is a string, but must be `true` or `false`",
+            "x.yaml:4: model_list[0].model_info.input_cost_per_token: must be the dollars for one token, such as `0.0000025`",
+            "x.yaml:3: model_list[0].litellm_params.order: must be a whole number, 0 or more",
+            "x.yaml:3: model_list[0].litellm_params.max_parallel_requests: must be more than 0: with 0 no request could be made",
+            "x.yaml:3: model_list[0].litellm_params.tags[0]: is empty; take it out",
+            "x.yaml:3: model_list[0].litellm_params.cooldown_time: must be 0 or more",
+            "x.yaml:5: model_list[1].enabled: is a number, but must be `true` or `false`",
+            "x.yaml:5: model_list[1].litellm_params.num_retries: is a string, but must be a number",
+            "x.yaml:5: model_list[1].litellm_params.region_name: is a list, but must be a string",
+            "x.yaml:15: router_settings.max_fallbacks: must be a whole number, 0 or more",
+            "x.yaml:17: router_settings.fallback_on_unsupported_params: is a string, but must be `true` or `false`",
+        ],
+    ),
+    (
+        "names that come to nothing",
+        r"model_list:
+- {model_name: gpt-5-mini, litellm_params: {model: openai/gpt-5-mini, api_key: sk-upstream-value}}
+- {model_name: my-*, litellm_params: {model: openai/*, api_key: sk-upstream-value}}
+router_settings:
+  fallbacks: [{gpt-5-mini: [gpt-5-minni, my-thing, my-*]}, gpt-5-mini, {my-a: [{temperature: 1}, {model: absent}]}]
+  context_window_fallbacks: {gpt-5-mini: absent}
+  default_fallbacks: [absent, 3]
+  model_group_alias: {one: two, two: one, three: absent, four: {hidden: true}, 'a*': gpt-5-mini, five: [a], six: ''}
+feathergate:
+  redirects: [{from: a, to: b}, {from: b, to: c}, {from: c, to: a}, {from: d}, x, {from: e, to: gpt-5-mimi}]
+",
+        &[
+            "x.yaml:10: feathergate.redirects[3]: must be a map with `from` and `to`, such as `{from: gpt-4, to: gpt-5.4-mini}`",
+            "x.yaml:10: feathergate.redirects[4]: must be a map with `from` and `to`, such as `{from: gpt-4, to: gpt-5.4-mini}`",
+            "x.yaml:8: router_settings.model_group_alias.four.model: is nothing, but must be a string",
+            "x.yaml:8: router_settings.model_group_alias.a*: the name of an alias can hold no `*`; an entry of `model_list` can",
+            "x.yaml:8: router_settings.model_group_alias.five: is a list, but must be a string",
+            "x.yaml:8: router_settings.model_group_alias.six: must be a name and the name of the model that it stands for; one of them is empty",
+            "x.yaml:10: feathergate.redirects[0].to: these names lead to each other and to no model: `a` → `b` → `c` → `a`",
+            "x.yaml:10: feathergate.redirects[5].to: there is no model `gpt-5-mimi` here; did you mean `gpt-5-mini`?",
+            "x.yaml:8: router_settings.model_group_alias.one: these names lead to each other and to no model: `one` → `two` → `one`",
+            "x.yaml:8: router_settings.model_group_alias.three: there is no model `absent` here; add an entry with that `model_name`",
+            "x.yaml:5: router_settings.fallbacks[0].gpt-5-mini[0]: there is no model `gpt-5-minni` here; did you mean `gpt-5-mini`?",
+            "x.yaml:5: router_settings.fallbacks[0].gpt-5-mini[2]: must be the name of one model, without `*`",
+            "x.yaml:5: router_settings.fallbacks[1]: is a string, but must be a map from a model to those that stand in for it, such as `{my-model: [another]}`; what stands in for every model is in `default_fallbacks`",
+            "x.yaml:5: router_settings.fallbacks[2].my-a[0]: must be the name of a model, or a map with `model`",
+            "x.yaml:5: router_settings.fallbacks[2].my-a[1].model: there is no model `absent` here; add an entry with that `model_name`",
+            "x.yaml:6: router_settings.context_window_fallbacks.gpt-5-mini: there is no model `absent` here; add an entry with that `model_name`",
+            "x.yaml:7: router_settings.default_fallbacks[0]: there is no model `absent` here; add an entry with that `model_name`",
+            "x.yaml:7: router_settings.default_fallbacks[1]: there is no model `3` here; add an entry with that `model_name`",
+        ],
+    ),
+    (
+        "our own keys of routing",
+        r"model_list: [{model_name: m, litellm_params: {model: openai/x, api_key: sk-upstream-value}}]
+feathergate:
+  direct_models: [gpt-5, azure/*, opnai/*, openai/, hosted_vllm/*, 'ollama/*', [a]]
+  fallback_on_bad_request: sometimes
+  max_request_tokens: 0
+  error_patterns: [' ', {a: b}]
+  disclose_upstream: 1.5
+  mock_testing: never
+",
+        &[
+            "x.yaml:4: feathergate.fallback_on_bad_request: is a string, but must be `true` or `false`",
+            "x.yaml:5: feathergate.max_request_tokens: must be more than 0: with 0 every request would be refused",
+            "x.yaml:6: feathergate.error_patterns[0]: is empty; take it out",
+            "x.yaml:6: feathergate.error_patterns[1]: is a map, but must be a string",
+            "x.yaml:7: feathergate.disclose_upstream: is a number, but must be `true` or `false`",
+            "x.yaml:8: feathergate.mock_testing: is a string, but must be `true` or `false`",
+            "x.yaml:3: feathergate.direct_models[0]: must be a provider and a model, with `*` for any text: `openai/*`, `anthropic/claude-*`",
+            "x.yaml:3: feathergate.direct_models[1]: the provider `azure` is not supported yet by this version",
+            "x.yaml:3: feathergate.direct_models[2]: there is no provider `opnai`; did you mean `openai`?",
+            "x.yaml:3: feathergate.direct_models[3]: names no model; write `openai/gpt-5-mini`, say",
+            "x.yaml:3: feathergate.direct_models[4]: `hosted_vllm` needs an `api_base`, or `HOSTED_VLLM_API_BASE` in the environment",
+            "x.yaml:3: feathergate.direct_models[5]: the environment variable `OLLAMA_API_BASE`: a base URL must start with `https://` or `http://`",
+            "x.yaml:3: feathergate.direct_models[6]: is a list, but must be a string",
+        ],
+    ),
+    (
+        "defaults for all entries",
+        r"model_list:
+- {model_name: m, litellm_params: {model: openai/x, api_key: sk-upstream-value}}
+- {model_name: n, litellm_params: {model: openai/y, api_key: sk-upstream-value, timeout: -1}}
+router_settings:
+  default_litellm_params:
+    timeout: 0
+    stream: true
+",
+        &[
+            "x.yaml:6: router_settings.default_litellm_params.timeout: must be more than 0",
+            "x.yaml:7: router_settings.default_litellm_params.stream: `stream` is the client's to say and cannot have a default; take it out",
+            "x.yaml:3: model_list[1].litellm_params.timeout: must be more than 0",
+        ],
+    ),
+    (
+        "keys in the place of names",
+        r"model_list: [{model_name: m, litellm_params: {model: openai/x, api_key: sk-upstream-value}}]
+router_settings:
+  routing_strategy: os.environ/SECRET
+  model_group_alias: {a: os.environ/SECRET}
+  fallbacks: [{m: os.environ/SECRET}]
+feathergate:
+  direct_models: [os.environ/SECRET, 'no/${SECRET}']
+  redirects: [{from: os.environ/SECRET, to: m}]
+",
+        &[
+            "x.yaml:3: router_settings.routing_strategy: must be `simple-shuffle`, `first-available`, `round-robin`, `random`, `least-busy`, `latency-based-routing`, `cost-based-routing` or `usage-based-routing-v2`",
+            "x.yaml:7: feathergate.direct_models[0]: must be a provider and a model, with `*` for any text: `openai/*`, `anthropic/claude-*`",
+            "x.yaml:7: feathergate.direct_models[1]: the variable that is named here holds no provider and model that are known; it should hold something like `openai/gpt-5-mini`",
+            "x.yaml:8: feathergate.redirects[0].from: must be written out: it is a name, as the keys of a map are",
+            "x.yaml:4: router_settings.model_group_alias.a: the variable that is named here holds the name of no model that is here",
+            "x.yaml:5: router_settings.fallbacks[0].m: the variable that is named here holds the name of no model that is here",
+        ],
+    ),
+    (
+        "names of entries that are wrong",
+        r"model_list:
+- {model_name: m, litellm_params: {model: openai/x, api_key: sk-upstream-value}}
+- {model_name: wrong, litellm_params: {model: azure/x}}
+- {model_name: wrong-*, litellm_params: {model: bedrock/*}}
+- {model_name: nothing}
+router_settings:
+  model_group_alias: {a: wrong, b: a}
+  fallbacks: [{m: [wrong, wrong-x, nothing, a, b]}, {wrong: [m]}]
+  model_group_retry_policy: {wrong: {DefaultRetries: 1}}
+",
+        &[
+            "x.yaml:3: model_list[1].litellm_params.model: the provider `azure` is not supported yet by this version",
+            "x.yaml:4: model_list[2].litellm_params.model: the provider `bedrock` is not supported yet by this version",
+            "x.yaml:5: model_list[3].litellm_params: is missing; it needs at least `model`, such as `openai/gpt-5-mini`",
+        ],
+    ),
+    (
         "a place that came through an anchor",
         "x: &x\n  timeout: 0\nmodel_list:\n- model_name: m\n  litellm_params:\n    <<: *x\n    model: openai/x\n    api_key: sk-upstream-value\n",
         &["x.yaml:2: model_list[0].litellm_params.timeout: must be more than 0"],
@@ -974,6 +1488,15 @@ const BAD: &[(&str, &str, &[&str])] = &[
 
 /// A name, a file that can be used, and the whole text of its warnings.
 const DOUBTFUL: &[(&str, &str, &[&str])] = &[
+    (
+        "system prompts that cost",
+        "model_list:\n- model_name: chat\n  litellm_params: {model: openai/x, api_key: sk-upstream-value}\nfeathergate:\n  system_prompts:\n  - {models: [chta, 'x*', chat], text: 'It is {{time}} of {{date}}.'}\n  - {mode: replace, text: ''}\n",
+        &[
+            "x.yaml:6: feathergate.system_prompts[0].models[0]: no `model_name` is `chta`, so this does nothing; did you mean `chat`?",
+            "x.yaml:6: feathergate.system_prompts[0].models[1]: no `model_name` is `x*`, so this does nothing",
+            "x.yaml:6: feathergate.system_prompts[0].text: `{{time}}` changes all the time, and with it everything that follows: providers' prompt caches end before it, so each turn of a conversation is paid for in full; `{{date}}` changes once a day",
+        ],
+    ),
     (
         "unknown keys",
         "model_lst: 1\nrouter_settings: {num_retrys: 1}\ngeneral_settings: {master_kee: sk-verysecretvalue}\nfeathergate: {hartbeat: 1}\nmodel_list:\n- model_name: m\n  litellm_params:\n    model: openai/x\n    api_key: sk-upstream-value\n    api_bse: https://host\n    temperatur: 1\n    provider: {order: [a]}\n  litellm_parms: 1\n",
@@ -989,16 +1512,59 @@ const DOUBTFUL: &[(&str, &str, &[&str])] = &[
     ),
     (
         "unsupported keys",
-        "guardrails: [x]\nlitellm_settings: {num_retries: 3, callbacks: [langfuse], cache: false, fallbacks: []}\nrouter_settings: {routing_strategy: least-busy, model_group_alias: {a: b}}\nmodel_list:\n- model_name: m\n  litellm_params:\n    model: openai/x\n    api_key: sk-upstream-value\n    rpm: 10\n    aws_region_name: us-east-1\n    max_retries: 0\n",
+        "guardrails: [x]\nlitellm_settings: {callbacks: [langfuse], cache: false, fallbacks: []}\nrouter_settings: {redis_host: localhost, default_priority: 1, optional_pre_call_checks: [prompt_caching]}\nmodel_list:\n- model_name: m\n  litellm_params:\n    model: openai/x\n    api_key: sk-upstream-value\n    rpm: 10\n    itpm: 10\n    aws_region_name: us-east-1\n    max_budget: false\n",
         &[
             "x.yaml:1: guardrails: is not supported: there are no guardrails; every text passes",
-            "x.yaml:2: litellm_settings.num_retries: is not supported: a call is tried once; there are no retries yet",
             "x.yaml:2: litellm_settings.callbacks: is not supported: there are no callbacks yet; each call is one line in the log",
-            "x.yaml:3: router_settings.routing_strategy: is not supported: the choice is `simple-shuffle`, by weight; other strategies are not supported yet",
-            "x.yaml:3: router_settings.model_group_alias: is not supported: aliases are not supported yet; add an entry with that `model_name`",
-            "x.yaml:9: model_list[0].litellm_params.rpm: is not supported: the limit is not enforced yet; it only weighs the choice within the group",
-            "x.yaml:10: model_list[0].litellm_params.aws_region_name: is not supported: Bedrock and SageMaker are not supported by this version",
+            "x.yaml:3: router_settings.redis_host: is not supported: there is no Redis; every instance is on its own",
+            "x.yaml:3: router_settings.default_priority: is not supported: there is no queue",
+            "x.yaml:3: router_settings.optional_pre_call_checks: is not supported: none of these checks is made; context windows and parameters are looked at anyway",
+            "x.yaml:10: model_list[0].litellm_params.itpm: is not supported: limits are not enforced yet",
+            "x.yaml:11: model_list[0].litellm_params.aws_region_name: is not supported: Bedrock and SageMaker are not supported by this version",
         ],
+    ),
+    (
+        "routing that is doubtful",
+        r"model_list:
+- {model_name: m, litellm_params: {model: openai/x, api_key: sk-upstream-value}}
+- {model_name: off, litellm_params: {model: openai/x, api_key: sk-upstream-value}, model_info: {blocked: true}}
+- {model_name: out, enabled: false, litellm_params: {model: openai/x, api_key: sk-upstream-value}}
+litellm_settings:
+  num_retries: 1
+  model_alias_map: {same: same, twice: m}
+router_settings:
+  num_retries: 2
+  routing_strategy_args: {ttl: 60, window: 3}
+  retry_policy: {TimeoutErrorRetry: 1, DefaultAllowedFails: 2}
+  allowed_fails_policy: {RateLimitErrorRetries: 1, DefaultAllowedFails: 2}
+  model_group_retry_policy: {absent: {DefaultRetries: 1}}
+  model_group_alias: {twice: m}
+  fallbacks: [{mm: [m]}, {m: [off, out, m]}, {m: []}, {'*': [{model: m, temperature: 0, messages: []}]}]
+feathergate: {direct_models: [openai/*]}
+",
+        &[
+            "x.yaml:10: router_settings.routing_strategy_args.window: does nothing here; `ttl` and `lowest_latency_buffer` do, with `latency-based-routing`",
+            "x.yaml:6: litellm_settings.num_retries: `router_settings.num_retries` counts, and not this",
+            "x.yaml:11: router_settings.retry_policy.TimeoutErrorRetry: `TimeoutErrorRetry` is no class of errors known here; did you mean `TimeoutErrorRetries`?",
+            "x.yaml:11: router_settings.retry_policy.DefaultAllowedFails: `DefaultAllowedFails` is no class of errors known here",
+            "x.yaml:12: router_settings.allowed_fails_policy.RateLimitErrorRetries: `RateLimitErrorRetries` is no class of errors known here",
+            "x.yaml:12: router_settings.allowed_fails_policy.DefaultAllowedFails: `DefaultAllowedFails` is no class of errors known here",
+            "x.yaml:13: router_settings.model_group_retry_policy.absent: there is no model group `absent`, so this does nothing",
+            "x.yaml:7: litellm_settings.model_alias_map.same: is another name for itself, which does nothing",
+            "x.yaml:7: litellm_settings.model_alias_map.twice: is another name for something already, which counts",
+            "x.yaml:15: router_settings.fallbacks[0].mm: there is no model `mm` here, so this does nothing",
+            "x.yaml:15: router_settings.fallbacks[1].m[0]: `off` is left out, since all its entries are blocked, so this does nothing",
+            "x.yaml:15: router_settings.fallbacks[1].m[1]: `out` is left out, since all its entries are blocked, so this does nothing",
+            "x.yaml:15: router_settings.fallbacks[1].m: a model cannot stand in for itself, so this one is passed over",
+            "x.yaml:15: router_settings.fallbacks[2].m: has fallbacks already in this list, and those count",
+            "x.yaml:15: router_settings.fallbacks[3].*[0]: `temperature`, `messages`: is not sent; of a fallback only its `model` counts",
+            "x.yaml:16: feathergate.direct_models[0]: the environment variable `OPENAI_API_KEY` is not set; calls to `openai/*` fail until it is",
+        ],
+    ),
+    (
+        "a direct model that is an entry",
+        "model_list: [{model_name: openai/*, litellm_params: {model: openai/*, api_key: sk-upstream-value}}]\nfeathergate: {direct_models: openai/*}\n",
+        &["x.yaml:2: feathergate.direct_models: is in `model_list` too, which counts"],
     ),
     (
         "keys that stand twice",

@@ -10,6 +10,9 @@
 )]
 #![allow(clippy::print_stdout, missing_docs, reason = "a test talks to its reader")]
 
+#[path = "pipeline/prompts.rs"]
+mod prompts;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -31,6 +34,17 @@ use futures::{FutureExt as _, StreamExt as _};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
+
+#[path = "pipeline/attempts.rs"]
+mod attempts;
+#[path = "pipeline/blame.rs"]
+mod blame;
+#[path = "pipeline/faults.rs"]
+mod faults;
+#[path = "pipeline/limits.rs"]
+mod limits;
+#[path = "pipeline/world.rs"]
+mod world;
 
 const MASTER: &str = "sk-planted-master-key-0123456789";
 
@@ -140,7 +154,13 @@ model_list:
 
 fn settings(extra: &str) -> Settings {
     let document = Document::parse("test.yaml", &format!("{YAML}{extra}")).map_err(|e| e.to_string()).unwrap();
-    resolve(&document, &|_| None).map_err(|problems| problems.to_string()).unwrap().settings
+    let mut settings = resolve(&document, &|_| None).map_err(|problems| problems.to_string()).unwrap().settings;
+    // One call for one request, and nothing remembered, where routing is not the subject.
+    for group in &mut settings.groups {
+        group.retries.count = 0;
+        group.deployments.iter_mut().filter_map(Arc::get_mut).for_each(|deployment| deployment.cooldown.off = true);
+    }
+    settings
 }
 
 struct Rig {
@@ -159,7 +179,7 @@ fn rig(extra: &str, steps: Vec<Step>) -> Rig {
 }
 
 fn call() -> Call {
-    Call { invocation_id: None, deadline: None, exposure: Exposure::Loopback, signed: false, after: None }
+    Call { invocation_id: None, deadline: None, exposure: Exposure::Loopback, signed: false, peer: None, after: None }
 }
 
 fn post(path: &str, body: &str) -> Request<Full<Bytes>> {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::known::{Section, Status};
+use super::known::{self, Section, Status};
 use super::parameters;
 use super::problem::{Place, Problem, nearest, shown};
 use super::raw::{Document, Node};
@@ -222,19 +222,16 @@ fn with_value(status: Status, note: &'static str, key: &str, value: &Node) -> (S
         Node::Null | Node::Bool(false) => true,
         Node::List(elements) => elements.is_empty(),
         Node::Map(entries) => entries.is_empty(),
-        Node::Int(number) => *number == 0 && matches!(key, "num_retries" | "max_retries"),
-        Node::Bool(true) | Node::Float(_) | Node::Text(_) => false,
+        Node::Bool(true) | Node::Int(_) | Node::Float(_) | Node::Text(_) => false,
     };
     match status {
         // Certificates are verified here: so it is `false` that is lost, and `true` that is not.
         Status::Unsupported if key == "ssl_verify" && off => (status, note),
         Status::Unsupported if key == "ssl_verify" && *value == Node::Bool(true) => (Status::Exact, note),
         Status::Unsupported if off => (Status::Exact, "off, as here"),
-        Status::Exact
-            if key == "routing_strategy" && !matches!(value, Node::Text(name) if name == "simple-shuffle") =>
-        {
-            (Status::Unsupported, "the choice is `simple-shuffle`, by weight; other strategies are not supported yet")
-        }
+        Status::Exact if key == "routing_strategy" => known::strategy(value).unwrap_or((status, note)),
+        // litellm's word for what is so here.
+        Status::Approximate if key == "fallback_on_unsupported_params" && off => (Status::Exact, note),
         Status::Exact | Status::Approximate | Status::Ignored | Status::Unsupported => (status, note),
     }
 }

@@ -1,7 +1,14 @@
 //! Every key that litellm 1.109 or this gateway knows, as data, with what this version does about it. `check` reports from
 //! it, and unknown keys are found with it. A key that begins to work changes its row here.
 
+mod models;
+mod routing;
+
 use super::problem::nearest;
+use super::raw::Node;
+use models::{ENTRY, INFO, PARAMS};
+use routing::ROUTER;
+pub use routing::{STRATEGIES, StrategyName};
 
 /// What this version does with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +95,12 @@ impl Section {
     }
 }
 
+/// How far the strategy that this value names is litellm's, with a note; `None` if it names none.
+pub(super) fn strategy(value: &Node) -> Option<(Status, &'static str)> {
+    let Node::Text(name) = value else { return None };
+    STRATEGIES.iter().find(|row| row.name == name.trim()).map(|row| routing::strategy(row.strategy))
+}
+
 const fn exact(name: &'static str, note: &'static str) -> Known {
     Known { name, status: Status::Exact, note }
 }
@@ -104,24 +117,20 @@ const fn unsupported(name: &'static str, note: &'static str) -> Known {
     Known { name, status: Status::Unsupported, note }
 }
 
-const CAPABILITY: &str = "counts where a request is converted to another API";
-const NO_RETRIES: &str = "a call is tried once; there are no retries yet";
-const NO_FALLBACKS: &str = "there are no fallbacks yet; the client gets the error";
-const NO_COOLDOWN: &str = "failing deployments are not taken out of their group yet";
+const BREAKER: &str = "unlike in litellm the only deployment of a group is left alone too, until a probe succeeds; each \
+                       instance learns by itself who fails";
 const NO_LIMITS: &str = "limits are not enforced yet";
 const NO_BUDGETS: &str = "budgets are not enforced yet";
 const NO_PRICES: &str = "costs are not computed yet";
 const NO_CALLBACKS: &str = "there are no callbacks yet; each call is one line in the log";
 const NO_CACHE: &str = "answers are not cached";
 const NO_DATABASE: &str = "there is no database: no virtual keys, teams or spend";
-const NO_TAGS: &str = "tags do not choose a deployment yet";
 const NO_GUARDRAILS: &str = "there are no guardrails; every text passes";
 const NO_ACCESS: &str = "access is not limited by this; the master key opens every model";
 const NO_REDIS: &str = "there is no Redis; every instance is on its own";
-const NO_AZURE: &str = "Azure is not supported by this version";
-const NO_VERTEX: &str = "Vertex AI is not supported by this version";
-const NO_AWS: &str = "Bedrock and SageMaker are not supported by this version";
-const AS_WEIGHT: &str = "the limit is not enforced yet; it only weighs the choice within the group";
+const ATTEMPTS: &str = "attempts at one time, counted in each instance";
+const PARALLEL: &str = "for this process as `feathergate.limits.global.concurrency`, with its queue; on Lambda an instance \
+                        serves one request at a time anyway";
 const LOG: &str = "the log has its own settings: `RUST_LOG` and `feathergate.log_bodies`";
 
 const TOP: &[Known] = &[
@@ -144,198 +153,6 @@ const TOP: &[Known] = &[
     unsupported("finetune_settings", "there is no fine-tuning API"),
     unsupported("vector_store_registry", "there are no vector stores"),
     unsupported("agent_list", "there are no agents"),
-];
-
-const ENTRY: &[Known] = &[
-    exact("model_name", ""),
-    exact("litellm_params", ""),
-    exact("model_info", ""),
-    unsupported("rpm", NO_LIMITS),
-    unsupported("tpm", NO_LIMITS),
-];
-
-const PARAMS: &[Known] = &[
-    exact("model", ""),
-    exact("custom_llm_provider", ""),
-    exact("api_key", "a list makes one deployment of each key"),
-    exact("api_base", ""),
-    exact("base_url", "the same as `api_base`"),
-    exact("api_version", "a query parameter on OpenAI's wire, the `anthropic-version` header on Anthropic's"),
-    exact("organization", "a list makes one deployment of each"),
-    exact("extra_headers", ""),
-    exact("extra_body", "each of its fields is a default"),
-    exact("timeout", "the total for one attempt"),
-    exact("stream_timeout", "the wait for the first content of a stream"),
-    exact("drop_params", "drops what the provider is known to refuse, and what it cannot be told"),
-    exact("additional_drop_params", "names of top-level fields"),
-    exact("weight", ""),
-    exact("mock_response", "a text; no provider is called"),
-    ignored("allowed_openai_params", "every parameter that the provider can be told is sent anyway"),
-    ignored("use_in_pass_through", "there are no pass-through routes"),
-    ignored("input_cost_per_*", NO_PRICES),
-    ignored("output_cost_per_*", NO_PRICES),
-    ignored("cache_creation_input_*", NO_PRICES),
-    ignored("cache_read_input_*", NO_PRICES),
-    ignored("tiered_pricing", NO_PRICES),
-    ignored("no-log", LOG),
-    unsupported("rpm", AS_WEIGHT),
-    unsupported("tpm", AS_WEIGHT),
-    unsupported("itpm", NO_LIMITS),
-    unsupported("otpm", NO_LIMITS),
-    unsupported("max_parallel_requests", NO_LIMITS),
-    unsupported("max_retries", NO_RETRIES),
-    unsupported("num_retries", NO_RETRIES),
-    unsupported("fallbacks", NO_FALLBACKS),
-    unsupported("context_window_fallback_dict", NO_FALLBACKS),
-    unsupported("order", "deployments are chosen by weight only"),
-    unsupported("cooldown_time", NO_COOLDOWN),
-    unsupported("tags", NO_TAGS),
-    unsupported("tag_regex", NO_TAGS),
-    unsupported("region_name", "regions do not choose a deployment"),
-    unsupported("max_budget", NO_BUDGETS),
-    unsupported("budget_duration", NO_BUDGETS),
-    unsupported("max_file_size_mb", NO_LIMITS),
-    unsupported("cache", NO_CACHE),
-    unsupported("caching", NO_CACHE),
-    unsupported("guardrails", NO_GUARDRAILS),
-    unsupported("extra_query", "extra query parameters are not sent"),
-    unsupported("ssl_verify", "certificates are always verified, with Mozilla's roots"),
-    unsupported("litellm_credential_name", "shared credentials are not supported yet; give the entry its `api_key`"),
-    unsupported("configurable_clientside_auth_params", "a client cannot bring its own key or base URL"),
-    unsupported("use_chat_completions_api", "the wire is the provider's"),
-    unsupported("use_litellm_proxy", "write `litellm_proxy/NAME`"),
-    unsupported("merge_reasoning_content_in_choices", "answers are passed on as they are"),
-    unsupported("model_info", "`model_info` belongs beside `litellm_params`, not in it"),
-    unsupported("modify_params", "a request is changed only as far as another API needs it"),
-    unsupported("hooks", NO_CALLBACKS),
-    unsupported("success_callback", NO_CALLBACKS),
-    unsupported("azure_*", NO_AZURE),
-    unsupported("tenant_id", NO_AZURE),
-    unsupported("client_id", NO_AZURE),
-    unsupported("client_secret", NO_AZURE),
-    unsupported("vertex_*", NO_VERTEX),
-    unsupported("aws_*", NO_AWS),
-    unsupported("s3_*", NO_AWS),
-    unsupported("gcs_bucket_name", NO_VERTEX),
-    unsupported("watsonx_region_name", "watsonx is not supported by this version"),
-];
-
-const INFO: &[Known] = &[
-    exact("id", ""),
-    exact("mode", "shown in `/v1/models`"),
-    exact("max_tokens", "the older name of `max_output_tokens`"),
-    exact("max_input_tokens", "shown in `/v1/models`; no limit"),
-    exact(
-        "max_output_tokens",
-        "shown in `/v1/models`; the limit where a provider demands one and the client gave none",
-    ),
-    exact("blocked", "the entry is left out"),
-    exact("supports_adaptive_thinking", CAPABILITY),
-    exact("supports_assistant_prefill", CAPABILITY),
-    exact("supports_audio_input", CAPABILITY),
-    exact("supports_function_calling", CAPABILITY),
-    exact("supports_native_structured_output", CAPABILITY),
-    exact("supports_parallel_function_calling", CAPABILITY),
-    exact("supports_pdf_input", CAPABILITY),
-    exact("supports_prompt_caching", "whether Claude's cache marks are sent; see `cache_marks`"),
-    exact("supports_reasoning", CAPABILITY),
-    exact("supports_response_schema", CAPABILITY),
-    exact("supports_system_messages", CAPABILITY),
-    exact("supports_tool_choice", CAPABILITY),
-    exact("supports_video_input", CAPABILITY),
-    exact("supports_vision", CAPABILITY),
-    exact("supports_web_search", CAPABILITY),
-    exact("cache_marks", "it takes marks for the prompt cache"),
-    exact("forced_tools", "whether a tool can be forced: `free`, `not_thinking` or `refused`"),
-    exact("limit_field", "`max_tokens` or `max_completion_tokens`"),
-    exact("logprobs", "it gives log probabilities"),
-    exact("max_stop_sequences", ""),
-    exact("media_in_tool_results", "tool results can hold pictures and documents"),
-    exact("mistral_dialect", "it speaks OpenAI's wire as Mistral does"),
-    exact("multiple_choices", "it gives several answers at once (`n`)"),
-    exact("openai_fields", "it knows OpenAI's own latest request fields"),
-    exact("penalties", "it takes `frequency_penalty` and `presence_penalty`"),
-    exact("reasoning_content_back", "its thoughts have to come back with the turns"),
-    exact("reasoning_details", "it takes thoughts of other models in `reasoning_details`"),
-    exact("reasoning_efforts", "the efforts that it takes"),
-    exact("reasons", "when it reasons: `never`, `when_asked`, `unless_off` or `always`"),
-    exact("reasons_with_tools", "it takes functions in a request that has it reason"),
-    exact("response_schema_with_tools", "it takes a schema for the answer beside tools"),
-    exact("sampling", "whether `temperature` and the like can be set: `free`, `not_thinking` or `refused`"),
-    exact("signed_tool_calls", "its calls are signed, as Gemini's are"),
-    exact("stream_options", "it takes `stream_options`"),
-    exact("system_messages_midway", "it heeds a system message where it stands in the conversation"),
-    exact("system_role", "the role of instructions: `system` or `user`"),
-    exact("temperature_with_top_p", "the two can stand together"),
-    exact("thinking", "how reasoning is controlled: `none`, `budget`, `adaptive`, `either` or `level`"),
-    exact("thinking_budget", "the least and the most tokens"),
-    exact("thinking_off", "it can be told not to reason"),
-    exact("tool_call_ids", "`any`, or `nine` for nine letters and digits"),
-    exact("tool_call_ids_back", "the ids it gives its calls have to come back"),
-    exact("web_search", "it searches the web when the request says so"),
-    exact("top_k", "it takes `top_k`"),
-    ignored("base_model", NO_PRICES),
-    ignored("input_cost_per_*", NO_PRICES),
-    ignored("output_cost_per_*", NO_PRICES),
-    ignored("cache_creation_input_*", NO_PRICES),
-    ignored("cache_read_input_*", NO_PRICES),
-    ignored("supports_*", "nothing here depends on it"),
-    ignored("db_model", ""),
-    ignored("description", ""),
-    ignored("health_check_*", "there are no background health checks"),
-    ignored("disable_background_health_check", "there are no background health checks"),
-    ignored("litellm_provider", ""),
-    unsupported("tier", "tiers do not choose a deployment"),
-    unsupported("access_groups", NO_ACCESS),
-    unsupported("access_windows", NO_ACCESS),
-    unsupported("team_id", NO_ACCESS),
-    unsupported("team_public_model_name", NO_ACCESS),
-    unsupported("supported_environments", "the entry is used in every environment"),
-    unsupported("cooldown_time", NO_COOLDOWN),
-    unsupported("allowed_fails", NO_COOLDOWN),
-    unsupported("allowed_fails_policy", NO_COOLDOWN),
-];
-
-const ROUTER: &[Known] = &[
-    exact("routing_strategy", "`simple-shuffle`, by weight"),
-    exact("timeout", "the total for one request; `litellm_settings.request_timeout` wins over it"),
-    exact("stream_timeout", "the wait for the first content of a stream"),
-    ignored("set_verbose", LOG),
-    ignored("debug_level", LOG),
-    ignored("cache_responses", NO_CACHE),
-    ignored("client_ttl", "connections are kept by the HTTP client's own rules"),
-    ignored("disable_cooldowns", NO_COOLDOWN),
-    unsupported("routing_strategy_args", "the choice is by weight"),
-    unsupported("routing_groups", "the choice is by weight"),
-    unsupported("provider_budget_config", NO_BUDGETS),
-    unsupported("enable_tag_filtering", NO_TAGS),
-    unsupported("tag_filtering_match_any", NO_TAGS),
-    unsupported("num_retries", NO_RETRIES),
-    unsupported("max_retries", NO_RETRIES),
-    unsupported("retry_after", NO_RETRIES),
-    unsupported("retry_policy", NO_RETRIES),
-    unsupported("model_group_retry_policy", NO_RETRIES),
-    unsupported("fallbacks", NO_FALLBACKS),
-    unsupported("context_window_fallbacks", NO_FALLBACKS),
-    unsupported("content_policy_fallbacks", NO_FALLBACKS),
-    unsupported("default_fallbacks", NO_FALLBACKS),
-    unsupported("max_fallbacks", NO_FALLBACKS),
-    unsupported("fallback_on_unsupported_params", NO_FALLBACKS),
-    unsupported("allowed_fails", NO_COOLDOWN),
-    unsupported("allowed_fails_policy", NO_COOLDOWN),
-    unsupported("cooldown_time", NO_COOLDOWN),
-    unsupported("model_group_alias", "aliases are not supported yet; add an entry with that `model_name`"),
-    unsupported("enable_pre_call_checks", "requests are not checked before they are sent"),
-    unsupported("optional_pre_call_checks", "requests are not checked before they are sent"),
-    unsupported("default_litellm_params", "there are no defaults for all entries yet; use a YAML anchor and `<<`"),
-    unsupported("default_max_parallel_requests", NO_LIMITS),
-    unsupported("max_parallel_requests", NO_LIMITS),
-    unsupported("default_priority", "there is no queue"),
-    unsupported("polling_interval", "there is no queue"),
-    unsupported("redis_*", NO_REDIS),
-    unsupported("alerting_config", NO_CALLBACKS),
-    unsupported("assistants_config", "there is no Assistants API"),
-    unsupported("guardrail_list", NO_GUARDRAILS),
 ];
 
 const LITELLM: &[Known] = &[
@@ -380,7 +197,7 @@ const LITELLM: &[Known] = &[
     unsupported("public_model_groups", NO_ACCESS),
     unsupported("forward_traceparent_to_llm_provider", "no header of the client is passed on by this"),
     unsupported("api_key", "there is no key for all entries; set the provider's variable"),
-    unsupported("model_alias_map", "aliases are not supported yet; add an entry with that `model_name`"),
+    exact("model_alias_map", "the same as `router_settings.model_group_alias`"),
 ];
 
 const GENERAL: &[Known] = &[
@@ -404,8 +221,8 @@ const GENERAL: &[Known] = &[
     unsupported("database_args", NO_DATABASE),
     unsupported("store_model_in_db", NO_DATABASE),
     unsupported("completion_model", "the client names the model"),
-    unsupported("max_parallel_requests", NO_LIMITS),
-    unsupported("global_max_parallel_requests", NO_LIMITS),
+    approximate("max_parallel_requests", PARALLEL),
+    approximate("global_max_parallel_requests", PARALLEL),
     unsupported("custom_*", "there is no custom code"),
     unsupported("enable_jwt_auth", NO_ACCESS),
     unsupported("litellm_jwtauth", NO_ACCESS),
@@ -419,8 +236,11 @@ const GENERAL: &[Known] = &[
     unsupported("allowed_routes", NO_ACCESS),
     unsupported("public_routes", NO_ACCESS),
     unsupported("admin_only_routes", NO_ACCESS),
-    unsupported("allowed_ips", NO_ACCESS),
-    unsupported("use_x_forwarded_for", NO_ACCESS),
+    exact("allowed_ips", "addresses, and ranges such as `10.0.0.0/8` as well; others get a 403"),
+    approximate(
+        "use_x_forwarded_for",
+        "the last address of the header counts; `limits.trust_forwarded` for more proxies",
+    ),
     unsupported("role_permissions", NO_ACCESS),
     unsupported("user_header_name", NO_ACCESS),
     unsupported("litellm_key_header_name", "use `feathergate.key_header`"),
@@ -456,6 +276,24 @@ const FEATHERGATE: &[Known] = &[
     exact("log_bodies", ""),
     exact("cors_origins", ""),
     exact("secret_ttl", ""),
+    exact("direct_models", "what may be asked for as `provider/model`, with the provider's own key"),
+    exact("redirects", "other names, which win over groups of the same name"),
+    exact("fallback_on_bad_request", "plain 400s fall back too, as in litellm"),
+    exact("max_request_tokens", "a request that is estimated longer is refused"),
+    exact("error_patterns", "a successful answer that holds one of these texts is a failure"),
+    exact("disclose_upstream", "answers name the upstream's host and model in headers"),
+    exact("mock_testing", "requests can ask for made-up failures (`mock_testing_fallbacks`)"),
+    exact(
+        "system_prompts",
+        "of chat completions and messages; other endpoints, such as `/v1/responses`, pass through unchanged",
+    ),
+    exact("prompt_variables", "the time zone, and which headers and environment variables `system_prompts` may use"),
+    exact(
+        "limits",
+        "each process counts for itself. On Lambda that is each instance, which serves one request at a time: rates hold per \
+         instance, `concurrency` means nothing there (the function's reserved concurrency bounds the fleet); limits that all \
+         instances share come with virtual keys",
+    ),
 ];
 
 #[cfg(test)]

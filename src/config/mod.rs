@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod known;
+pub mod network;
 pub mod parameters;
 pub mod problem;
 pub mod raw;

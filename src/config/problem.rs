@@ -43,6 +43,13 @@ impl Place {
         &self.0
     }
 
+    /// Where this place is when everything at `from` is at `to`.
+    #[must_use]
+    pub fn moved(&self, from: &Self, to: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(from.0.as_slice())?;
+        Some(Self([to.0.as_slice(), rest].concat()))
+    }
+
     fn then(&self, step: Step) -> Self {
         let mut steps = self.0.clone();
         steps.push(step);

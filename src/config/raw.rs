@@ -83,6 +83,12 @@ enum Origin {
 }
 
 impl Document {
+    /// A document that says nothing.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { root: Node::Map(Vec::new()), files: Vec::new(), origins: Vec::new(), warnings: Vec::new() }
+    }
+
     /// Reads `path` and everything it includes.
     ///
     /// # Errors

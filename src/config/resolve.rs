@@ -11,8 +11,13 @@
 mod defaults;
 mod deployment;
 mod facts;
+mod fallbacks;
+mod limits;
 mod models;
+mod names;
+mod prompts;
 mod reader;
+mod routing;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -27,7 +32,8 @@ use super::problem::Place;
 use super::raw::{Document, Node};
 use super::reference::Value;
 use super::secret::Text;
-use super::settings::{ResponseModel, Settings};
+use super::settings::{Limits, ResponseModel, Routing, Settings};
+use crate::prompt::Prompts;
 use reader::Reader;
 
 /// What a document means.
@@ -76,14 +82,21 @@ pub(super) fn problems(document: &Document, env: &dyn Fn(&str) -> Option<String>
 fn parts(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> (Settings, Vec<Problem>, Vec<Problem>) {
     let mut reader = Reader::new(document, env);
     reader.environment();
-    let own = own_settings(&mut reader);
-    let settings = Settings {
-        groups: models::groups(&mut reader),
-        master_key: master_key(&mut reader),
-        timeout: timeout(&mut reader),
-        stream_timeout: stream_timeout(&mut reader),
-        ..own
-    };
+    let mut settings = own_settings(&mut reader);
+    for name in ["general_settings", "litellm_settings", "router_settings"] {
+        // Of something else no key is ever found.
+        reader.section(name);
+    }
+    let shared = routing::read(&mut reader, &mut settings.routing);
+    let (groups, absent) = models::groups(&mut reader, &shared);
+    let (names, aliases) = names::read(&mut reader, &groups, absent);
+    (settings.groups, settings.aliases) = (groups, aliases);
+    fallbacks::read(&mut reader, &names, &mut settings.routing.fallbacks);
+    settings.master_key = master_key(&mut reader);
+    settings.timeout = timeout(&mut reader);
+    settings.stream_timeout = stream_timeout(&mut reader);
+    settings.prompts = prompts::read(&mut reader, &settings.groups);
+    settings.limits = limits::limits(&mut reader, &settings.groups);
     let (errors, warnings) = reader.finish();
     (settings, errors, warnings)
 }
@@ -107,6 +120,10 @@ fn own_settings(reader: &mut Reader<'_>) -> Settings {
         idle_timeout: Duration::from_mins(2),
         cors_origins: vec!["*".to_owned()],
         secret_ttl: Duration::from_mins(10),
+        aliases: Vec::new(),
+        routing: Routing { mock_testing: true, ..Routing::default() },
+        prompts: Prompts::default(),
+        limits: Limits::default(),
     };
     let place = Place::root().key("feathergate");
     for (key, node) in reader.section("feathergate") {
@@ -129,6 +146,9 @@ fn own_setting(reader: &mut Reader<'_>, settings: &mut Settings, key: &str, plac
     };
     if let Some(switch) = switch {
         *switch = reader.boolean(place, node).unwrap_or(*switch);
+        return;
+    }
+    if routing::own(reader, &mut settings.routing, key, place, node) {
         return;
     }
     match key {

@@ -426,6 +426,19 @@ impl Vendor {
         self.base_variable.into_iter().chain(others(OTHER_BASE_VARIABLES, self.name))
     }
 
+    /// The name of a model at this vendor, as its API takes it. litellm's rule: Fireworks' own models are named by their last
+    /// part.
+    #[must_use]
+    pub fn model_name(&self, model: String) -> String {
+        const OWN: &str = "accounts/fireworks/models/";
+        if self.name != "fireworks_ai" {
+            return model;
+        }
+        // The beginning of what a wildcard was filled into may be there already.
+        let last = model.strip_prefix(OWN).unwrap_or(&model);
+        if last.starts_with("accounts/") || last.contains('#') { last.to_owned() } else { format!("{OWN}{last}") }
+    }
+
     /// The base URL in `text`, as requests are built on it: checked, without a trailing slash or the path of an endpoint.
     /// Used when the configuration is loaded, and again for a base that came from Parameter Store.
     ///
@@ -515,6 +528,20 @@ mod tests {
         let gemini = find("google_ai_studio").unwrap();
         assert_eq!((gemini.name, gemini.wire), ("gemini", Wire::Gemini));
         assert_eq!(gemini.key_variables().collect::<Vec<_>>(), ["GEMINI_API_KEY", "GOOGLE_API_KEY"]);
+    }
+
+    #[test]
+    fn names_of_models() {
+        for (vendor, model, want) in [
+            ("openai", "accounts/fireworks/models/x", "accounts/fireworks/models/x"),
+            ("fireworks_ai", "kimi-k2", "accounts/fireworks/models/kimi-k2"),
+            ("fireworks_ai", "accounts/me/models/x", "accounts/me/models/x"),
+            ("fireworks_ai", "accounts/fireworks/models/accounts/me/models/x", "accounts/me/models/x"),
+            ("fireworks_ai", "accounts/fireworks/models/kimi-k2", "accounts/fireworks/models/kimi-k2"),
+            ("fireworks_ai", "x#accounts/me/deployments/y", "x#accounts/me/deployments/y"),
+        ] {
+            assert_eq!(find(vendor).map(|vendor| vendor.model_name(model.to_owned())).as_deref(), Some(want));
+        }
     }
 
     #[test]

@@ -108,16 +108,17 @@ async fn whole(response: Response<Body>, after: Option<After>) -> ApiGatewayV2ht
 
 async fn handle(gateway: &Arc<Gateway>, request: lambda_http::Request) -> Response<Body> {
     let context = request.lambda_context_ref();
+    let event = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(event)) => Some(event),
+        _ => None,
+    };
+    let authorizer = event.and_then(|event| event.authorizer.as_ref());
     let call = Call {
         invocation_id: context.map(|context| context.request_id.clone()),
         deadline: context.and_then(|context| deadline(context.deadline)),
         exposure: Exposure::Public,
-        signed: match request.request_context_ref() {
-            Some(RequestContext::ApiGatewayV2(context)) => {
-                context.authorizer.as_ref().is_some_and(|authorizer| authorizer.iam.is_some())
-            }
-            _ => false,
-        },
+        signed: authorizer.is_some_and(|authorizer| authorizer.iam.is_some()),
+        peer: event.and_then(|event| event.http.source_ip.as_ref()?.parse().ok()),
         after: AFTER.try_with(After::clone).ok(),
     };
     let request = request.map(|body| {

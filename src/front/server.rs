@@ -1,7 +1,7 @@
 //! The local server: HTTP/1.1 and h2c, a graceful end on SIGTERM, a new configuration on SIGHUP and when its files change.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -62,11 +62,11 @@ pub async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
+                Ok((socket, peer)) => {
                     // A stream's small frames must not wait for each other.
                     let _ = socket.set_nodelay(true);
                     unread(&socket);
-                    connection(&gateway, exposure, open.clone(), socket);
+                    connection(&gateway, exposure, open.clone(), (socket, peer.ip()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: give some time to close.
@@ -136,11 +136,17 @@ async fn speaks_http2(socket: &TcpStream) -> Option<bool> {
     timeout(HEAD_TIME, decide).await.ok()?
 }
 
-fn connection(gateway: &Arc<Gateway>, exposure: Exposure, mut open: watch::Receiver<bool>, socket: TcpStream) {
+fn connection(
+    gateway: &Arc<Gateway>,
+    exposure: Exposure,
+    mut open: watch::Receiver<bool>,
+    (socket, peer): (TcpStream, IpAddr),
+) {
     let gateway = Arc::clone(gateway);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let gateway = Arc::clone(&gateway);
-        let call = Call { invocation_id: None, deadline: None, exposure, signed: false, after: None };
+        let peer = Some(peer);
+        let call = Call { invocation_id: None, deadline: None, exposure, signed: false, peer, after: None };
         async move { Ok::<_, Infallible>(gateway.handle(request, call).await) }
     });
     #[expect(clippy::disallowed_methods, reason = "a server has a task for each connection; nothing here is frozen")]

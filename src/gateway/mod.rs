@@ -3,42 +3,53 @@
 //! [`Gateway::handle`] finds the endpoint, lets the caller in, reads the body and hands it to the [`pipeline`]. It never
 //! fails and never panics: a panic below it becomes a 500 in the caller's dialect.
 
+mod attempts;
 pub mod auth;
+mod candidates;
+mod gate;
+mod lease;
 pub mod pages;
 mod pieces;
 pub mod pipeline;
+mod prompts;
 mod ratelimit;
 mod receive;
 pub mod refusal;
 pub mod routes;
 pub mod secrets;
 mod send;
+mod state;
 pub mod tail;
+mod wishes;
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
+use futures::future::try_join;
+use futures::{FutureExt as _, TryFutureExt as _};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
-use crate::config::secret::ParameterName;
 use crate::config::settings::Settings;
 use crate::observe::clock::{self, Instant};
 use crate::observe::{Observer, Record};
-use crate::route::Table;
+use crate::route::Millis;
+use crate::route::health::{Cooling, SharedCooldowns};
 use crate::upstream::Upstream;
 use crate::wire::Wire;
+use gate::Pass;
 use pieces::Pieces;
 use refusal::Refusal;
 use routes::Endpoint;
 use secrets::{SecretSource, Secrets};
+pub use state::State;
 pub use tail::Body;
 
 /// How long a client may take to send its body.
@@ -58,6 +69,8 @@ pub struct Call {
     pub exposure: Exposure,
     /// AWS has checked the caller's signature.
     pub signed: bool,
+    /// The address that the connection came from, as far as it is known.
+    pub peer: Option<IpAddr>,
     /// Where records wait until the client has its last byte; `None` gives them at once.
     pub after: Option<After>,
 }
@@ -96,22 +109,29 @@ impl After {
 
     /// Does the work.
     pub fn run(&self, observer: &Observer) {
-        let records = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for record in &records {
+        for record in &self.take() {
             observer.emit(record);
         }
     }
+
+    /// What waits, for somebody else to do.
+    #[must_use]
+    pub fn take(&self) -> Vec<Record> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
-/// Where a request's record goes when it is over.
-#[derive(Clone)]
+/// Where a request's record goes when it is over, and the places that it holds until then. A record may wait in [`After`];
+/// the places do not.
 pub(crate) struct Finish {
     pub(crate) gateway: Arc<Gateway>,
     after: Option<After>,
+    pass: Pass,
 }
 
 impl Finish {
-    pub(crate) fn done(&self, record: Record) {
+    pub(crate) fn done(&self, mut record: Record) {
+        record.queued = self.pass.queued();
         match &self.after {
             Some(after) => after.push(record),
             None => self.gateway.observer.emit(&record),
@@ -127,15 +147,17 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// Its record, while it has one.
-    pub(crate) fn record(&mut self) -> Option<&mut Record> {
-        self.record.as_deref_mut()
+    /// Its record, while it has one, and the places that it has taken.
+    pub(crate) fn parts(&mut self) -> Option<(&mut Record, &mut Pass)> {
+        Some((self.record.as_deref_mut()?, &mut self.finish.pass))
     }
 
     /// It has an answer: whoever takes the record gives it.
     pub(crate) fn answered(mut self) -> Option<(Box<Record>, Finish)> {
-        let finish = self.finish.clone();
-        self.record.take().map(|record| (record, finish))
+        let record = self.record.take()?;
+        let pass = std::mem::take(&mut self.finish.pass);
+        let (gateway, after) = (Arc::clone(&self.finish.gateway), self.finish.after.take());
+        Some((record, Finish { gateway, after, pass }))
     }
 
     /// Answers with a refusal and gives the record.
@@ -163,26 +185,6 @@ impl Drop for Open {
     }
 }
 
-/// A configuration in use.
-pub struct State {
-    /// What it says.
-    pub settings: Settings,
-    /// Its model groups by name.
-    pub table: Table,
-    /// Its parameters, fetched together.
-    pub parameters: Vec<ParameterName>,
-    /// When it was taken up, in Unix seconds.
-    pub since: u64,
-}
-
-impl State {
-    fn new(settings: Settings) -> Self {
-        let table = Table::new(settings.groups.iter().map(|group| group.name.as_str()));
-        let parameters = settings.parameters();
-        Self { settings, table, parameters, since: clock::unix_millis() / 1000 }
-    }
-}
-
 /// The service.
 pub struct Gateway {
     state: RwLock<Arc<State>>,
@@ -190,6 +192,9 @@ pub struct Gateway {
     secrets: Secrets,
     observer: Observer,
     lambda: bool,
+    shared_cooldowns: OnceLock<Arc<dyn SharedCooldowns>>,
+    /// The beginning that routing counts its milliseconds from.
+    began: Instant,
 }
 
 impl Gateway {
@@ -202,17 +207,40 @@ impl Gateway {
         lambda: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
-            state: RwLock::new(Arc::new(State::new(settings))),
+            state: RwLock::new(Arc::new(State::new(settings, None))),
             upstream,
             secrets: Secrets::new(source),
             observer: Observer::new(lambda),
             lambda,
+            shared_cooldowns: OnceLock::new(),
+            began: clock::now(),
         })
     }
 
-    /// Takes up another configuration. Requests that are under way keep the one they began with.
+    /// Tells `shared` of all cooldowns from now on. What it hears from other instances goes to [`hear`](Self::hear).
+    pub fn share_cooldowns(&self, shared: Arc<dyn SharedCooldowns>) {
+        // There is one store, and it is set once.
+        let _ = self.shared_cooldowns.set(shared);
+    }
+
+    /// Another instance left the deployment of this id alone, which holds here as well if it is known here.
+    pub fn hear(&self, deployment: &str, cooling: Cooling) {
+        if let Some(health) = self.state().health(deployment) {
+            health.hear(self.millis(), cooling);
+        }
+    }
+
+    /// The time, as routing counts it.
+    pub(crate) fn millis(&self) -> Millis {
+        // 0 is before everything.
+        u64::try_from(clock::now().duration_since(self.began).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Takes up another configuration. Requests that are under way keep the one they began with; what was learned of deployments
+    /// that stay is kept.
     pub fn reload(&self, settings: Settings) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(State::new(settings));
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *state = Arc::new(State::new(settings, Some(&state)));
     }
 
     /// The configuration in use.
@@ -272,7 +300,7 @@ impl Gateway {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let wire = routes::dialect(head.uri.path(), &head.headers);
-        let finish = Finish { gateway: Arc::clone(self), after: call.after.clone() };
+        let finish = Finish { gateway: Arc::clone(self), after: call.after.clone(), pass: Pass::default() };
         let endpoint = routes::find(&head.method, head.uri.path());
         let label = endpoint.as_ref().map_or("unknown", Endpoint::label);
         let mut record = Box::new(Record::begin(id.to_owned(), label));
@@ -290,14 +318,26 @@ impl Gateway {
         if head.method == Method::OPTIONS {
             return quiet(open, pages::preflight(&state.settings, &head.headers));
         }
-        if !endpoint.public()
-            && let Err(refusal) = auth::check(self, state, &head.headers, call).await
-        {
-            // `/health` tells strangers that we are here and nothing more.
-            if endpoint == Endpoint::Health {
-                return quiet(open, pages::alive());
+        let address = state.gate.address(call, &head.headers);
+        let mut body = pin!(body);
+        if !endpoint.public() {
+            let mut admitted = state.gate.allows(address);
+            if matches!(endpoint, Endpoint::Model(_)) && admitted.is_ok() {
+                admitted = state.gate.knock(address);
+                if admitted.is_err() {
+                    drain(body.as_mut(), &head.headers, state.settings.max_request).await;
+                }
             }
-            return open.refused(refusal, wire);
+            if admitted.is_ok() {
+                admitted = auth::check(self, state, &head.headers, call).await;
+            }
+            if let Err(refusal) = admitted {
+                // `/health` tells strangers that we are here and nothing more.
+                if endpoint == Endpoint::Health {
+                    return quiet(open, pages::alive());
+                }
+                return open.refused(refusal, wire);
+            }
         }
         let Endpoint::Model(task) = endpoint else {
             return match pages::page(self, state, &endpoint, wire, call) {
@@ -305,12 +345,7 @@ impl Gateway {
                 Err(refusal) => open.refused(refusal, wire),
             };
         };
-        let started = clock::now();
-        let body = read(body, &head.headers, state.settings.max_request).await;
-        if let Some(record) = open.record() {
-            record.waited += started.elapsed();
-        }
-        match body {
+        match admit(state, (&head.headers, body), (call, address, wire), &mut open).await {
             Ok(body) => {
                 let request = pipeline::Request { state, task, headers: &head.headers, body, call };
                 pipeline::run(request, open).await
@@ -318,6 +353,36 @@ impl Gateway {
             Err(refusal) => open.refused(refusal, wire),
         }
     }
+}
+
+/// Waits for a place, and reads the body meanwhile: a server notices that a client goes away only once it has its whole body.
+/// Who gets no place is told before any of it is read.
+async fn admit<B>(
+    state: &State,
+    (headers, mut body): (&HeaderMap, Pin<&mut B>),
+    (call, address, wire): (&Call, Option<IpAddr>, Wire),
+    open: &mut Open,
+) -> Result<Bytes, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let limit = state.settings.max_request;
+    let Some((record, pass)) = open.parts() else { return Ok(Bytes::new()) };
+    let started = clock::now();
+    let until = call.bound(record.received + state.settings.timeout);
+    let mut entered = false;
+    let place = state.gate.enter(address, until, wire, pass).inspect_ok(|()| entered = true);
+    let both = try_join(place, read(body.as_mut(), headers, limit)).await;
+    record.waited += started.elapsed();
+    let refused = match both {
+        Ok(((), body)) => return Ok(body),
+        Err(refused) => refused,
+    };
+    if !entered {
+        drain(body, headers, limit).await;
+    }
+    Err(refused)
 }
 
 /// The client's id of the request if it is harmless, else one of ours.
@@ -329,21 +394,34 @@ fn request_id(headers: &HeaderMap) -> String {
     given.map_or_else(|| format!("req_{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..)), str::to_owned)
 }
 
-async fn read<B>(body: B, headers: &HeaderMap, limit: usize) -> Result<Bytes, Refusal>
+/// Reads on and throws away: a client that is still sending would see a reset instead of the answer.
+async fn drain<B: http_body::Body<Data = Bytes>>(mut body: Pin<&mut B>, headers: &HeaderMap, limit: usize) {
+    // A client that waits for leave to send gets the answer instead.
+    if headers.contains_key("expect") {
+        return;
+    }
+    let mut left = limit.saturating_mul(4);
+    let drained = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = timeout(DRAIN_TIME, drained).await;
+}
+
+async fn read<B>(mut body: Pin<&mut B>, headers: &HeaderMap, limit: usize) -> Result<Bytes, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let too_large = || {
-        let message = format!("the body is larger than the {limit} bytes that this gateway takes");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
-    };
     let encoding = headers.get("content-encoding").and_then(|value| value.to_str().ok()).unwrap_or("identity");
     if !encoding.eq_ignore_ascii_case("identity") {
         let message = format!("the body is compressed (`content-encoding: {encoding}`); send it as it is");
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_request", message));
     }
-    let mut body = pin!(body);
     let gathered = async {
         let mut pieces = Pieces::default();
         let mut fits = body.size_hint().lower() <= limit as u64;
@@ -362,21 +440,9 @@ where
         }
         Ok(Ok(Some(body))) => Ok(body),
         Ok(Ok(None)) => {
-            // A client that is still sending would see a reset instead of the answer.
-            let mut left = limit.saturating_mul(4);
-            let drain = async {
-                while let Some(Ok(frame)) = body.frame().await {
-                    left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-                    if left == 0 {
-                        break;
-                    }
-                }
-            };
-            // A client that waits for leave to send gets the answer instead.
-            if !headers.contains_key("expect") {
-                let _ = timeout(DRAIN_TIME, drain).await;
-            }
-            Err(too_large())
+            drain(body, headers, limit).await;
+            let message = format!("the body is larger than the {limit} bytes that this gateway takes");
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))
         }
         Ok(Err(refusal)) => Err(refusal),
     }

@@ -93,6 +93,29 @@ fn duration(text: &str, now: u64) -> Option<String> {
     })
 }
 
+/// When an upstream invites another try, in milliseconds from `now` (Unix milliseconds): `retry-after-ms` (`OpenAI`, Azure), else
+/// `retry-after` in seconds or as a date (RFC 9110, 10.2.3).
+pub(super) fn retry_after(headers: &HeaderMap, now: u64) -> Option<u64> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a day")]
+    let whole = |millis: f64| millis.ceil().min(86_400_000.0) as u64;
+    if let Some(millis) = text("retry-after-ms").and_then(number) {
+        return Some(whole(millis));
+    }
+    let after = text("retry-after")?;
+    number(after).map(|seconds| whole(seconds * 1000.0)).or_else(|| Some(http_date(after)?.saturating_sub(now)))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` in Unix milliseconds.
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.split_once(", ")?.1.split(' ');
+    let (day, month, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    clock::unix_of_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +202,25 @@ mod tests {
             let to = if from == openai { anthropic } else { openai };
             let want: Vec<_> = want.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             assert_eq!(converted(from, to, &[(name, value)]), want, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn when_to_come_back_in_all_its_forms() {
+        let now = 784_111_777_000 - 2500;
+        for (name, value, want) in [
+            ("retry-after-ms", "1500", Some(1500)),
+            ("retry-after", "2", Some(2000)),
+            ("retry-after", "0.25", Some(250)),
+            ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT", Some(2500)),
+            ("retry-after", "Sun, 06 Nov 1994 08:49:30 GMT", Some(0)),
+            ("retry-after", "1e300", Some(86_400_000)),
+            ("retry-after", "soon", None),
+            ("retry-after", "-1", None),
+            ("x-other", "1", None),
+        ] {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+            assert_eq!(retry_after(&headers, now), want, "{name}: {value}");
         }
     }
 

@@ -26,7 +26,7 @@ const ERROR_TIME: Duration = Duration::from_secs(5);
 /// An answer whose status is certain.
 pub(super) enum Outcome {
     Whole { head: HeaderMap, body: Bytes },
-    Stream { head: HeaderMap, tap: Pipe, first: Bytes, upstream: ByteStream },
+    Stream { head: HeaderMap, tap: Pipe, first: Bytes, upstream: ByteStream, key: Hidden },
 }
 
 impl Outcome {
@@ -37,10 +37,29 @@ impl Outcome {
     }
 }
 
-/// Reads an answer: all of it, or a stream up to its first content.
+/// Reads an answer: all of it, or a stream up to its first content. `key` is the one that it was asked for with.
 pub(super) async fn receive(
     sending: &Sending<'_>,
     (answer, key): (Response<ByteStream>, Option<Secret>),
+    plan: &ReplyPlan,
+    record: &mut Record,
+) -> Result<Outcome, Refused> {
+    let key = Hidden(key);
+    match read(sending, answer, plan, record).await {
+        Ok(Outcome::Stream { head, tap, first, upstream, .. }) => {
+            Ok(Outcome::Stream { head, tap, first, upstream, key })
+        }
+        Ok(whole) => Ok(whole),
+        Err(mut refusal) => {
+            refusal.hide(&key);
+            Err(refusal)
+        }
+    }
+}
+
+async fn read(
+    sending: &Sending<'_>,
+    answer: Response<ByteStream>,
     plan: &ReplyPlan,
     record: &mut Record,
 ) -> Result<Outcome, Refused> {
@@ -51,15 +70,18 @@ pub(super) async fn receive(
         return Err(sending.senseless("the upstream compressed its answer although it was asked not to"));
     }
     if status.is_redirection() || status.is_informational() {
-        return Err(sending.senseless(format!(
+        let refusal = sending.senseless(format!(
             "the upstream answered with a redirect or no answer (status {status}), which is not followed"
-        )));
+        ));
+        // It will do so again.
+        return Err(Box::new(refusal.elsewhere()));
     }
     if !status.is_success() {
         // The status says enough if the words do not come.
-        let words = collect(sending, &mut body, ERROR_LIMIT, record);
-        let body = timeout(ERROR_TIME, words).await.ok().and_then(Result::ok).unwrap_or_default();
-        let body = without_key(body, key.as_ref());
+        let started = clock::now();
+        let words = timeout(ERROR_TIME, collect(sending, &mut body, ERROR_LIMIT)).await;
+        record.waited += started.elapsed();
+        let body = words.ok().and_then(Result::ok).unwrap_or_default();
         return Err(sending.failed(plan.failure(status.as_u16(), &body), Some(&parts.headers)));
     }
     let kind = parts.headers.get(CONTENT_TYPE).cloned();
@@ -71,7 +93,7 @@ pub(super) async fn receive(
     }
     let (json, events) = (is("json"), is("text/event-stream"));
     let direct = matches!(sending.request.task, Task::Direct(_));
-    let mut head = HeaderMap::with_capacity(16);
+    let mut head = HeaderMap::with_capacity(32);
     if let Some(id) = record.upstream_request_id.as_deref().and_then(|id| HeaderValue::from_str(id).ok()) {
         head.insert("x-upstream-request-id", id);
     }
@@ -93,7 +115,13 @@ pub(super) async fn receive(
         return Err(sending.senseless("the upstream answered with a stream although none was asked for"));
     }
     head.insert(CONTENT_TYPE, kind.filter(|_| !plan.converts()).unwrap_or(JSON));
-    let whole = collect(sending, &mut body, sending.request.state.settings.max_response, record).await?;
+    let started = clock::now();
+    let whole = collect(sending, &mut body, sending.request.state.settings.max_response).await;
+    record.waited += started.elapsed();
+    let whole = whole?;
+    if hides_failure(sending, &whole) {
+        return Err(sending.hidden());
+    }
     let reply =
         plan.whole(&whole, sending.stamp()).map_err(|failure| sending.failed(*failure, Some(&parts.headers)))?;
     if sending.stream && !direct {
@@ -103,23 +131,41 @@ pub(super) async fn receive(
     Ok(Outcome::Whole { head, body: reply.body })
 }
 
-/// An error in which the upstream, or a proxy before it, repeats our key must not carry it to a client or into the log.
-fn without_key(body: Bytes, key: Option<&Secret>) -> Bytes {
-    // What is shorter is a stand-in for servers that want no key, and may be any word of the text.
-    let key = key.map(Secret::expose).filter(|key| key.len() >= 12);
-    match (key, std::str::from_utf8(&body)) {
-        (Some(key), Ok(text)) if text.contains(key) => text.replace(key, "[key]").into(),
-        _ => body,
+/// Whether what came with a success holds one of the operator's `error_patterns`.
+fn hides_failure(sending: &Sending<'_>, bytes: &[u8]) -> bool {
+    let patterns = &sending.request.state.settings.routing.error_patterns;
+    patterns.iter().any(|pattern| memchr::memmem::find(bytes, pattern.as_bytes()).is_some())
+}
+
+/// A key that an upstream was called with. An error in which it, or a proxy before it, repeats the key must not carry it to a
+/// client or into the log; nor must a stream, which may hold an error anywhere.
+#[derive(Default)]
+pub(super) struct Hidden(Option<Secret>);
+
+impl Hidden {
+    /// What is shorter is a stand-in for servers that want no key, and may be any word of the text.
+    fn key(&self) -> Option<&str> {
+        self.0.as_ref().map(Secret::expose).filter(|key| key.len() >= 12)
+    }
+
+    /// The same bytes, or others with `[key]` in its place.
+    pub(super) fn hidden(&self, bytes: Bytes) -> Bytes {
+        let Some(key) = self.key().filter(|key| memchr::memmem::find(&bytes, key.as_bytes()).is_some()) else {
+            return bytes;
+        };
+        String::from_utf8_lossy(&bytes).replace(key, "[key]").into()
+    }
+
+    /// The same text, or another with `[key]` in its place.
+    pub(super) fn hidden_in(&self, text: String) -> String {
+        match self.key() {
+            Some(key) if text.contains(key) => text.replace(key, "[key]"),
+            _ => text,
+        }
     }
 }
 
-async fn collect(
-    sending: &Sending<'_>,
-    body: &mut ByteStream,
-    limit: usize,
-    record: &mut Record,
-) -> Result<Bytes, Refused> {
-    let started = clock::now();
+async fn collect(sending: &Sending<'_>, body: &mut ByteStream, limit: usize) -> Result<Bytes, Refused> {
     let mut pieces = Pieces::default();
     let collected = async {
         while let Some(chunk) = body.next().await {
@@ -129,9 +175,7 @@ async fn collect(
         }
         Ok(())
     };
-    let collected = timeout_at(sending.deadline, collected).await;
-    record.waited += started.elapsed();
-    collected.map_err(|_| sending.late("did not finish its answer"))??;
+    timeout_at(sending.deadline, collected).await.map_err(|_| sending.late("did not finish its answer"))??;
     Ok(pieces.whole())
 }
 
@@ -147,15 +191,25 @@ async fn first_content(
     let patience = sending.patience;
     let early: Option<Duration> = settings.heartbeat.filter(|_| settings.early_heartbeat);
     let early = early.map(|heartbeat| clock::now() + heartbeat).filter(|early| *early < patience);
-    let started = clock::now();
     let mut tap = plan.stream(sending.stamp());
+    let mut seen = Vec::new();
     let first = loop {
         // A busy upstream would never let the timeout below see the clock.
         if clock::now() >= patience {
             return Err(sending.late("did not begin its answer"));
         }
-        match timeout_at(early.unwrap_or(patience), upstream.next()).await {
+        let started = clock::now();
+        let next = timeout_at(early.unwrap_or(patience), upstream.next()).await;
+        record.waited += started.elapsed();
+        match next {
             Ok(Some(Ok(chunk))) => {
+                if !sending.request.state.settings.routing.error_patterns.is_empty() {
+                    // A pattern may come in two pieces.
+                    seen.extend_from_slice(&chunk);
+                    if hides_failure(sending, &seen) {
+                        return Err(sending.hidden());
+                    }
+                }
                 let out = tap.push(chunk);
                 if tap.committed() {
                     break out;
@@ -178,6 +232,5 @@ async fn first_content(
             Err(_) => return Err(sending.late("did not begin its answer")),
         }
     };
-    record.waited += started.elapsed();
-    Ok(Outcome::Stream { head, tap, first, upstream })
+    Ok(Outcome::Stream { head, tap, first, upstream, key: Hidden::default() })
 }

@@ -5,7 +5,9 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::ratelimit;
+use super::receive::Hidden;
 use super::tail::Body;
+use crate::route::health::Failed;
 use crate::wire::{self, ApiError, ConvertError, DecodeError, Failure, FailureKind, Task, Wire};
 
 /// Headers of a failed upstream answer that tell a client when to come back.
@@ -66,6 +68,17 @@ impl Way {
     }
 }
 
+/// What a refusal means for the attempts of its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fate {
+    /// Nothing else is tried.
+    Final,
+    /// The deployment cannot be told what is asked for; it was not called.
+    Unfit,
+    /// The attempt failed.
+    Failed(Failed),
+}
+
 /// Why a request gets no answer.
 #[derive(Debug)]
 pub struct Refusal {
@@ -75,9 +88,11 @@ pub struct Refusal {
     pub message: String,
     /// The class in log and metrics.
     pub class: &'static str,
+    /// Whether something else can be tried.
+    pub(super) fate: Fate,
     param: Option<String>,
     code: Option<&'static str>,
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     /// The upstream's own error, where it can go to the client as it is.
     body: Option<Bytes>,
 }
@@ -87,7 +102,16 @@ impl Refusal {
     #[must_use]
     pub fn new(status: StatusCode, class: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, message, class, param: None, code: None, headers: HeaderMap::new(), body: None }
+        Self {
+            status,
+            message,
+            class,
+            fate: Fate::Final,
+            param: None,
+            code: None,
+            headers: HeaderMap::new(),
+            body: None,
+        }
     }
 
     /// The request is at fault.
@@ -100,6 +124,29 @@ impl Refusal {
     #[must_use]
     pub fn setup(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "configuration", message).no_retry()
+    }
+
+    /// It is about one deployment, as it is set up: another one may do, and the same one will not.
+    #[must_use]
+    pub(super) fn elsewhere(mut self) -> Self {
+        let failed = Failed { kind: FailureKind::Auth, status: self.status.as_u16(), retry_after: None };
+        self.fate = Fate::Failed(failed);
+        self
+    }
+
+    /// Nobody in the group can take the request, which counts as this kind of failure where fallbacks are looked for.
+    #[must_use]
+    pub(super) fn counts_as(mut self, kind: FailureKind) -> Self {
+        self.fate = Fate::Failed(Failed { kind, status: self.status.as_u16(), retry_after: None });
+        self
+    }
+
+    /// The kind of failure that routing takes it for.
+    pub(super) fn kind(&self) -> Option<FailureKind> {
+        match self.fate {
+            Fate::Failed(failed) => Some(failed.kind),
+            Fate::Final | Fate::Unfit => None,
+        }
     }
 
     /// With a machine-readable code.
@@ -116,10 +163,39 @@ impl Refusal {
         self
     }
 
+    /// Takes a key out of what the client and the log read.
+    pub(super) fn hide(&mut self, key: &Hidden) {
+        self.message = key.hidden_in(std::mem::take(&mut self.message));
+        self.body = self.body.take().map(|body| key.hidden(body));
+    }
+
+    /// Adds words at the end of what the client reads, be it the upstream's own error.
+    pub(super) fn add(&mut self, words: &str) {
+        self.message.push_str(words);
+        self.body = self.body.take().map(|body| wire::remark(&body, words).unwrap_or(body));
+    }
+
     /// With the methods that would have worked.
     #[must_use]
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.headers.insert(ALLOW, HeaderValue::from_static(methods));
+        self
+    }
+
+    /// With another status and class.
+    #[must_use]
+    pub(super) fn with(mut self, status: StatusCode, class: &'static str) -> Self {
+        (self.status, self.class) = (status, class);
+        self
+    }
+
+    /// With the time after which it is worth another try, in milliseconds: exactly for those SDKs that can read that, in whole
+    /// seconds for others.
+    #[must_use]
+    pub(super) fn retry_after(mut self, millis: u64) -> Self {
+        let [seconds, exact, _] = &RETRY_HEADERS;
+        self.headers.insert(seconds, HeaderValue::from(millis.div_ceil(1000)));
+        self.headers.insert(exact, HeaderValue::from(millis));
         self
     }
 
@@ -135,6 +211,15 @@ impl Refusal {
     /// milliseconds.
     #[must_use]
     pub(super) fn upstream(failure: Failure, way: &Way, model: &str, headers: Option<&HeaderMap>, now: u64) -> Self {
+        let retry_after = headers
+            .and_then(|headers| ratelimit::retry_after(headers, now))
+            .or(failure.retry_after.map(|seconds| seconds.saturating_mul(1000)));
+        let fate = Fate::Failed(Failed { kind: failure.kind, status: failure.status, retry_after });
+        let refusal = Self::from_upstream(failure, way, model, headers, now);
+        Self { fate, ..refusal }
+    }
+
+    fn from_upstream(failure: Failure, way: &Way, model: &str, headers: Option<&HeaderMap>, now: u64) -> Self {
         if failure.kind == FailureKind::Auth || failure.status == 401 {
             let message = format!(
                 "the upstream `{}` refused the gateway's credential for model `{model}` (status {}); the operator of this \
@@ -203,9 +288,11 @@ impl From<ConvertError> for Refusal {
     fn from(error: ConvertError) -> Self {
         match error {
             ConvertError::Decode(error) => error.into(),
-            ConvertError::Unsendable(error) => Self::new(StatusCode::BAD_REQUEST, "unsendable", error.message)
-                .param(error.field)
-                .code("unsupported_value"),
+            ConvertError::Unsendable(error) => {
+                let refusal = Self::new(StatusCode::BAD_REQUEST, "unsendable", error.message);
+                let refusal = Self { fate: Fate::Unfit, ..refusal };
+                refusal.param(error.field).code("unsupported_value")
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(super) struct Sending<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) deployment: &'a Deployment,
+    /// The model as the client named it.
+    pub(super) asked: &'a str,
     pub(super) stream: bool,
     pub(super) deadline: Instant,
     /// When the first content of a stream, or the whole of a buffered answer, has to be there.
@@ -39,12 +41,17 @@ pub(super) struct Sending<'a> {
 impl Sending<'_> {
     pub(super) fn failed(&self, failure: Failure, headers: Option<&HeaderMap>) -> Refused {
         let now = clock::unix_millis();
-        Box::new(Refusal::upstream(failure, &self.way, &self.deployment.group, headers, now))
+        Box::new(Refusal::upstream(failure, &self.way, self.asked, headers, now))
     }
 
     /// The upstream answered with something that is no answer.
     pub(super) fn senseless(&self, message: impl Into<String>) -> Refused {
         self.failed(Failure::new(FailureKind::Server, 502, message), None)
+    }
+
+    /// The upstream answered with what the operator knows as a failure.
+    pub(super) fn hidden(&self) -> Refused {
+        self.senseless("the upstream's answer holds a text that `error_patterns` lists as a failure")
     }
 
     pub(super) fn broken(&self, error: &SendError) -> Refused {
@@ -125,7 +132,7 @@ async fn send_once(
         betas: sending.betas,
     };
     let head = host::head(&ask, to, request.headers).map_err(|why| {
-        Box::new(Refusal::setup(format!("model `{}` cannot be called: {why}", sending.deployment.group)))
+        Box::new(Refusal::setup(format!("model `{}` cannot be called: {why}", sending.asked)).elsewhere())
     })?;
     record.attempt += 1;
     let started = clock::now();
@@ -154,7 +161,9 @@ async fn resolve(sending: &Sending<'_>, record: &mut Record) -> Result<Resolved,
             // What came from the file was checked when the file was loaded.
             Text::Parameter(_) => deployment.vendor.base_url(base.expose()).map_err(|why| {
                 let from = describe(&deployment.api_base);
-                Box::new(Refusal::setup(format!("model `{}` cannot be called: {from}: {why}", deployment.group)))
+                Box::new(
+                    Refusal::setup(format!("model `{}` cannot be called: {from}: {why}", sending.asked)).elsewhere(),
+                )
             })?,
         };
         Ok(Resolved {
@@ -186,7 +195,7 @@ async fn extra(sending: &Sending<'_>, name: &HeaderName, value: &ExtraHeader) ->
             let text = look_up(sending, &Text::Parameter(parameter.clone())).await?;
             let mut value = HeaderValue::from_str(text.expose()).map_err(|_| {
                 let why = format!("the value of its header `{name}` cannot stand in an HTTP header");
-                Box::new(Refusal::setup(format!("model `{}` cannot be called: {why}", sending.deployment.group)))
+                Box::new(Refusal::setup(format!("model `{}` cannot be called: {why}", sending.asked)).elsewhere())
             })?;
             value.set_sensitive(true);
             Ok(value)
@@ -209,6 +218,6 @@ async fn look_up(sending: &Sending<'_>, text: &Text) -> Result<Secret, Refused> 
             }
         }
     };
-    let model = &sending.deployment.group;
-    Err(Box::new(Refusal::setup(format!("model `{model}` cannot be called: {} {why}", describe(text)))))
+    let model = sending.asked;
+    Err(Box::new(Refusal::setup(format!("model `{model}` cannot be called: {} {why}", describe(text))).elsewhere()))
 }

@@ -12,9 +12,12 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::Finish;
+use super::lease::Lease;
+use super::receive::Hidden;
 use super::refusal::Way;
 use crate::observe::Record;
 use crate::observe::clock::{self, Instant};
+use crate::route::health::Failed;
 use crate::upstream::ByteStream;
 use crate::wire::{ApiError, Failure, FailureKind, Pipe};
 
@@ -135,6 +138,8 @@ pub(super) struct Tail {
     record: Option<Box<Record>>,
     finish: Finish,
     log_bodies: bool,
+    lease: Option<Lease>,
+    key: Hidden,
 }
 
 impl std::fmt::Debug for Tail {
@@ -150,7 +155,7 @@ impl Tail {
         upstream: ByteStream,
         limits: Limits,
         record: Box<Record>,
-        (finish, log_bodies): (Finish, bool),
+        (finish, log_bodies, lease, key): (Finish, bool, Option<Lease>, Hidden),
     ) -> Self {
         let now = clock::now();
         finish.gateway.observer.metrics().stream_opened();
@@ -166,6 +171,8 @@ impl Tail {
             record: Some(record),
             finish,
             log_bodies,
+            lease,
+            key,
         }
     }
 
@@ -185,7 +192,7 @@ impl Tail {
             };
             // A busy upstream never lets the timer be polled.
             if self.heard >= self.limits.deadline && !tap.over() {
-                return Poll::Ready(self.close(Some(out_of_time())));
+                return Poll::Ready(self.close(Some(out_of_time()), false));
             }
             match upstream.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
@@ -196,11 +203,14 @@ impl Tail {
                         return Poll::Ready(Some(self.out(out, now)));
                     }
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(self.close(Some(Failure::cut(error.to_string())))),
-                Poll::Ready(None) => return Poll::Ready(self.close(None)),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(self.close(Some(Failure::cut(error.to_string())), true));
+                }
+                Poll::Ready(None) => return Poll::Ready(self.close(None, true)),
                 Poll::Pending => match ready!(self.poll_timer(cx)) {
                     Alarm::Heartbeat => return Poll::Ready(Some(self.out(HEARTBEAT, clock::now()))),
-                    Alarm::End(failure) => return Poll::Ready(self.close(failure)),
+                    Alarm::End(failure) => return Poll::Ready(self.close(failure, true)),
+                    Alarm::Deadline => return Poll::Ready(self.close(Some(out_of_time()), false)),
                 },
             }
         }
@@ -218,7 +228,7 @@ impl Tail {
                 return Poll::Ready(if over {
                     Alarm::End(None)
                 } else if now >= self.limits.deadline {
-                    Alarm::End(Some(out_of_time()))
+                    Alarm::Deadline
                 } else if now >= idle {
                     let seconds = self.limits.idle.as_secs_f64();
                     Alarm::End(Some(timeout(&format!("the upstream fell silent for {seconds} s"))))
@@ -234,8 +244,9 @@ impl Tail {
         }
     }
 
-    /// Ends the stream: the rest of a good one, or an error event.
-    fn close(&mut self, cut: Option<Failure>) -> Option<Bytes> {
+    /// Ends the stream: the rest of a good one, or an error event. `blamed`: a failure is the deployment's, which it is not where
+    /// the answer is longer than the time that it was given.
+    fn close(&mut self, cut: Option<Failure>, blamed: bool) -> Option<Bytes> {
         self.upstream = None;
         let tap = self.tap.take()?;
         let events = tap.events();
@@ -244,6 +255,9 @@ impl Tail {
         if let Some(record) = &mut self.record {
             record.usage.replace(tally.usage);
             if let Some(failure) = tally.failure {
+                if let Some(lease) = self.lease.as_ref().filter(|_| blamed) {
+                    lease.failed(&Failed { kind: failure.kind, status: failure.status, retry_after: None });
+                }
                 record.error_class = Some(failure.kind.label());
                 if !tally.told {
                     let told = self.way.told(&failure);
@@ -256,7 +270,7 @@ impl Tail {
                     };
                     last = Bytes::from([last, self.way.task.error_event(&error, events)].concat());
                 }
-                record.error = Some(failure.message);
+                record.error = Some(self.key.hidden_in(failure.message));
             }
         }
         if last.is_empty() {
@@ -267,6 +281,7 @@ impl Tail {
     }
 
     fn out(&mut self, bytes: Bytes, now: Instant) -> Bytes {
+        let bytes = self.key.hidden(bytes);
         self.spoke = now;
         if let Some(record) = &mut self.record {
             record.first_byte.get_or_insert(self.spoke);
@@ -279,9 +294,13 @@ impl Tail {
 
     fn settle(&mut self) {
         if let Some(record) = self.record.take() {
+            if let Some(lease) = self.lease.take() {
+                lease.used(&record.usage);
+            }
             self.finish.gateway.observer.metrics().stream_closed();
             self.finish.done(*record);
         }
+        self.finish.pass.release();
     }
 
     fn abandon(&mut self, class: &'static str, why: &str) {
@@ -309,6 +328,7 @@ impl Drop for Tail {
 
 enum Alarm {
     Heartbeat,
+    Deadline,
     End(Option<Failure>),
 }
 

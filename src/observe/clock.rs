@@ -4,6 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use tokio::time::Instant;
 
+use crate::calendar;
+
 /// The wall clock, in milliseconds since 1970.
 #[must_use]
 pub fn unix_millis() -> u64 {
@@ -24,15 +26,7 @@ pub fn now() -> Instant {
 #[must_use]
 pub fn rfc3339(millis: u64) -> String {
     let (days, rest) = (millis / 86_400_000, millis % 86_400_000);
-    // Civil date of a day number: Howard Hinnant, "chrono-compatible low-level date algorithms".
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (year, month, day) = calendar::date(i64::try_from(days).unwrap_or_default());
     let (hour, minute, second, milli) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
@@ -41,7 +35,7 @@ pub fn rfc3339(millis: u64) -> String {
 #[must_use]
 pub fn unix_of_rfc3339(text: &str) -> Option<u64> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
-    let mut date = date.splitn(3, '-').map(|part| part.parse::<u64>().ok());
+    let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);
     let end = time.find(['Z', 'z', '+', '-'])?;
     let (time, zone) = time.split_at_checked(end)?;
@@ -54,12 +48,8 @@ pub fn unix_of_rfc3339(text: &str) -> Option<u64> {
     }
     let digit = |place: usize| fraction.as_bytes().get(place).map_or(0, |digit| u64::from(digit - b'0'));
     let milli = digit(0) * 100 + digit(1) * 10 + digit(2);
-    // The inverse of the above, by the same author.
-    let year = if month > 2 { year } else { year - 1 };
-    let (era, year_of_era) = (year / 400, year % 400);
-    let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let millis = days.checked_sub(719_468)? * 86_400_000 + hour * 3_600_000 + minute * 60_000 + second * 1000 + milli;
+    let days = u64::try_from(calendar::days(year, month, day)).ok()?;
+    let millis = days * 86_400_000 + hour * 3_600_000 + minute * 60_000 + second * 1000 + milli;
     let offset = match zone.split_once(':') {
         None => return matches!(zone, "Z" | "z").then_some(millis),
         Some((hours, minutes)) => hours.get(1..)?.parse::<u64>().ok()? * 60 + minutes.parse::<u64>().ok()?,

@@ -32,6 +32,9 @@ struct Group {
     requests: BTreeMap<(&'static str, u16, &'static str), u64>,
     tokens: BTreeMap<(&'static str, &'static str), u64>,
     losses: BTreeMap<String, u64>,
+    /// By deployment and class. Deployments are those of the configuration.
+    failed_attempts: BTreeMap<(String, &'static str), u64>,
+    fallbacks: u64,
     times: [Histogram; 3],
 }
 
@@ -76,6 +79,10 @@ impl Metrics {
             if let Some(tokens) = tokens {
                 *group.tokens.entry((upstream, kind)).or_default() += tokens;
             }
+        }
+        group.fallbacks += u64::from(record.fallbacks);
+        for failed in &record.failures {
+            *group.failed_attempts.entry((failed.deployment.clone(), failed.class)).or_default() += 1;
         }
         for loss in &record.losses {
             let mut field = kind(&loss.field);
@@ -139,6 +146,23 @@ impl Metrics {
                 let _ = writeln!(out, "feathergate_losses_total{{model_group=\"{group}\",field=\"{field}\"}} {count}");
             }
         }
+        head(&mut out, "failed_attempts_total", "counter", "Attempts that did not lead to the answer.");
+        for (group, counts) in &counts.groups {
+            let group = label(group);
+            for ((deployment, class), count) in &counts.failed_attempts {
+                let deployment = label(deployment);
+                let _ = writeln!(
+                    out,
+                    "feathergate_failed_attempts_total{{model_group=\"{group}\",deployment=\"{deployment}\",\
+                     error_class=\"{class}\"}} {count}"
+                );
+            }
+        }
+        head(&mut out, "fallbacks_total", "counter", "How often another group was tried in the place of this one.");
+        for (group, counts) in counts.groups.iter().filter(|(_, counts)| counts.fallbacks > 0) {
+            let _ =
+                writeln!(out, "feathergate_fallbacks_total{{model_group=\"{}\"}} {}", label(group), counts.fallbacks);
+        }
         for (place, name, help, bounds) in [
             (0, "time_to_first_byte_seconds", "From the request to the answer's first byte.", &LATENCY),
             (1, "request_duration_seconds", "From the request to the answer's last byte.", &LATENCY),
@@ -155,6 +179,17 @@ impl Metrics {
         let _ = writeln!(out, "feathergate_open_streams {}", self.open_streams.load(Ordering::Relaxed));
         out
     }
+}
+
+/// A gauge as Prometheus text, a line for each of its rows.
+pub fn gauge<'a>(name: &str, help: &str, rows: impl Iterator<Item = ([(&'a str, &'a str); 2], u32)>) -> String {
+    let mut out = String::new();
+    head(&mut out, name, "gauge", help);
+    for ([(first, one), (second, other)], value) in rows {
+        let (one, other) = (label(one), label(other));
+        let _ = writeln!(out, "feathergate_{name}{{{first}=\"{one}\",{second}=\"{other}\"}} {value}");
+    }
+    out
 }
 
 /// The most fields that are told apart in one model group.

@@ -32,8 +32,10 @@ pub struct Record {
     pub endpoint: &'static str,
     /// When the request came in.
     pub received: Instant,
-    /// How long we waited for others: the client's body, the upstream.
+    /// How long we waited for others: the client's body, the upstream, a place in the queue.
     pub waited: Duration,
+    /// How long the request waited for a place.
+    pub queued: Duration,
     /// When the answer's first byte was ready for the client.
     pub first_byte: Option<Instant>,
     /// The model group that the client named; only ever a name of the configuration.
@@ -52,6 +54,14 @@ pub struct Record {
     pub status: u16,
     /// How many calls to upstreams it took.
     pub attempt: u32,
+    /// How many of these repeated an attempt within a model group.
+    pub retries: u32,
+    /// How many other groups were fallen back to.
+    pub fallbacks: u32,
+    /// The group that answered in the place of the one that was asked for.
+    pub fallback_group: Option<String>,
+    /// The attempts that failed, in order.
+    pub failures: Vec<FailedAttempt>,
     /// Tokens.
     pub usage: Usage,
     /// The kind of failure, from the closed list, or `client_gone`.
@@ -66,6 +76,23 @@ pub struct Record {
     pub response_body: Option<String>,
 }
 
+/// An attempt that did not lead to the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// The deployment's id.
+    pub deployment: String,
+    /// The upstream's status, or the one that stands for what happened.
+    pub status: u16,
+    /// The kind of failure, from the closed list.
+    pub class: &'static str,
+}
+
+impl std::fmt::Display for FailedAttempt {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {} {}", self.deployment, self.status, self.class)
+    }
+}
+
 impl Record {
     /// A record that begins now.
     #[must_use]
@@ -76,6 +103,7 @@ impl Record {
             endpoint,
             received: clock::now(),
             waited: Duration::ZERO,
+            queued: Duration::ZERO,
             first_byte: None,
             model_group: None,
             deployment: None,
@@ -85,6 +113,10 @@ impl Record {
             stream: false,
             status: 0,
             attempt: 0,
+            retries: 0,
+            fallbacks: 0,
+            fallback_group: None,
+            failures: Vec::new(),
             usage: Usage::default(),
             error_class: None,
             error: None,
@@ -127,15 +159,7 @@ impl Observer {
 
     /// Tells of a request that is over.
     pub fn emit(&self, record: &Record) {
-        let total = record.received.elapsed();
-        let first = record.first_byte.map_or(total, |at| at.duration_since(record.received));
-        // Until the first byte only: later on, time passes with the upstream's tokens.
-        let overhead = record.first_byte.map(|_| first.saturating_sub(record.waited));
-        let times = Times {
-            first_byte: first.as_secs_f64(),
-            total: total.as_secs_f64(),
-            overhead: overhead.map(|overhead| overhead.as_secs_f64()),
-        };
+        let times = times(record);
         self.metrics.count(record, [Some(times.first_byte), Some(times.total), times.overhead]);
         if tracing::enabled!(target: REQUEST_TARGET, Level::INFO) {
             let mut line = line(record, times, self.embedded);
@@ -143,6 +167,24 @@ impl Observer {
             // A full disk or a closed pipe must not fail a request.
             drop(std::io::stdout().lock().write_all(line.as_bytes()));
         }
+    }
+
+    /// The line that [`emit`](Self::emit) would write now.
+    #[must_use]
+    pub fn line(&self, record: &Record) -> String {
+        line(record, times(record), self.embedded)
+    }
+}
+
+fn times(record: &Record) -> Times {
+    let total = record.received.elapsed();
+    let first = record.first_byte.map_or(total, |at| at.duration_since(record.received));
+    // Until the first byte only: later on, time passes with the upstream's tokens.
+    let overhead = record.first_byte.map(|_| first.saturating_sub(record.waited));
+    Times {
+        first_byte: first.as_secs_f64(),
+        total: total.as_secs_f64(),
+        overhead: overhead.map(|overhead| overhead.as_secs_f64()),
     }
 }
 
@@ -184,9 +226,17 @@ fn line(record: &Record, times: Times, embedded: bool) -> String {
     line.put("stream", record.stream);
     line.put("status", record.status);
     line.put("attempt", record.attempt);
+    for (name, count) in [("retries", record.retries), ("fallbacks", record.fallbacks)] {
+        line.put_known(name, Some(count).filter(|count| *count > 0));
+    }
+    line.put_known("fallback_group", record.fallback_group.as_ref());
+    let failures: Vec<String> = record.failures.iter().map(ToString::to_string).collect();
+    line.put_known("failures", Some(failures).filter(|failures| !failures.is_empty()));
     line.put("ttfb_ms", millis(times.first_byte));
     line.put("total_ms", millis(times.total));
     line.put_known("overhead_ms", times.overhead.map(millis));
+    // Taking a free place takes some microseconds as well, and is no wait.
+    line.put_known("queue_ms", Some(millis(record.queued.as_secs_f64())).filter(|queued| *queued >= 1.0));
     line.put_known("input_tokens", record.usage.input);
     line.put_known("output_tokens", record.usage.output);
     line.put_known("cache_read_tokens", record.usage.cache_read);
@@ -319,6 +369,16 @@ mod tests {
         let line: Value = serde_json::from_str(&line(&record(), TIMES, false)).unwrap();
         assert_eq!((&line["ttfb_ms"], &line["overhead_ms"]), (&json!(250.0), &json!(0.812)));
         assert_eq!((&line["input_tokens"], line.get("error"), line.get("_aws")), (&json!(3), None, None));
+    }
+
+    #[test]
+    fn a_wait_in_the_queue_is_told_where_there_was_one() {
+        let mut record = record();
+        for (micros, want) in [(0, None), (999, None), (1_500, Some(json!(1.5)))] {
+            record.queued = Duration::from_micros(micros);
+            let line: Value = serde_json::from_str(&line(&record, TIMES, false)).unwrap();
+            assert_eq!(line.get("queue_ms"), want.as_ref());
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ target=${CARGO_TARGET_DIR:-target}
 mkdir -p target
 if [ "${BENCH_ONLY:-wire}" = wire ]; then
     for profile in release server; do
-        cargo bench --locked --no-default-features --profile $profile --bench wire -- \
+        cargo bench --locked --no-default-features --profile $profile --bench wire --bench route -- \
             --noplot --quiet --warm-up-time 0.5 --measurement-time 1.5 --save-baseline $profile
     done
     python3 tests/bench/wire_bars.py "$target/criterion" release server | tee target/bench-wire.md

@@ -7,13 +7,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 #![allow(missing_docs, reason = "`criterion_group!` makes items without them")]
 
+#[path = "cpu.rs"]
+mod cpu;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::time::Duration;
 
 use bytes::Bytes;
-use cpu_time::ThreadTime;
-use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use cpu::CpuTime;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use feathergate::wire::profile::Profile;
 use feathergate::wire::{self, OnLoss, Operation, Prepared, Stamp, Target, Wire};
@@ -136,38 +137,6 @@ fn conversation(wire: Wire, bytes: usize) -> Bytes {
         "\"max_completion_tokens\":4096".to_owned()
     };
     Bytes::from(format!(r#"{{"model":"m",{head},"tools":{tools},"messages":[{messages}{last}]}}"#))
-}
-
-/// Time of this thread on a core: other work on the machine takes wall time, and little of this.
-struct CpuTime;
-
-impl Measurement for CpuTime {
-    type Intermediate = ThreadTime;
-    type Value = Duration;
-
-    fn start(&self) -> ThreadTime {
-        ThreadTime::now()
-    }
-
-    fn end(&self, start: ThreadTime) -> Duration {
-        start.elapsed()
-    }
-
-    fn add(&self, one: &Duration, other: &Duration) -> Duration {
-        *one + *other
-    }
-
-    fn zero(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn to_f64(&self, value: &Duration) -> f64 {
-        WallTime.to_f64(value)
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
 }
 
 fn splice(criterion: &mut Criterion<CpuTime>) {

@@ -29,7 +29,7 @@ from support import (
     clean_environment,
     eventually,
     http_request,
-    scenarios,
+    shared_scenarios,
     vendors_config,
 )
 from vendors.provider import StrictProvider
@@ -195,14 +195,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
 def shared_server(stack: ExitStack, folder: Path) -> Front:
     fake = stack.enter_context(FakeProvider())
-    process = Gateway(scenarios(fake.url, *SHARED), folder, {}, (), "server")
+    process = Gateway(shared_scenarios(fake.url, *SHARED), folder, {}, (), "server")
     stack.callback(process.stop)
     return Front("server", process.listen().url, fake, process)
 
 
 def shared_lambda(stack: ExitStack, folder: Path) -> Front:
     fake = stack.enter_context(FakeProvider())
-    running = start_lambda(stack, folder, scenarios(fake.url, *SHARED), {})
+    running = start_lambda(stack, folder, shared_scenarios(fake.url, *SHARED), {})
     return Front("lambda", running.url, fake, running.process)
 
 
@@ -213,7 +213,7 @@ def shared_watch(stack: ExitStack, folder: Path) -> Front:
         pytest.skip("cargo-lambda is not installed: pip install -r tests/requirements.txt")
     fake = stack.enter_context(FakeProvider())
     config, env_file, port = folder / "watch.yaml", folder / "watch.env", free_port()
-    config.write_text(scenarios(fake.url, *SHARED))
+    config.write_text(shared_scenarios(fake.url, *SHARED))
     env_file.write_text(f"FEATHERGATE_CONFIG={config}\n")
     # Built beforehand, so that a compile error is seen as one and no request waits for the compiler.
     build = ["cargo", "build", "--locked"] if (ROOT / "Cargo.lock").exists() else ["cargo", "build"]

@@ -543,7 +543,7 @@ class FakeProvider(ThreadingHTTPServer):
     """The server; `with FakeProvider() as fake` runs it in a thread."""
 
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = 512
     handler: type[Handler] = Handler
 
     def __init__(self, port: int = 0, key: str | None = None) -> None:

@@ -87,13 +87,22 @@ BASES = {
 }
 
 
-def vendors_config(url: str) -> str:
-    """The configuration for the clients: every upstream by its name, and the fake vendors at `url` behind them."""
+def vendors_models(url: str) -> list[dict]:
+    """Every upstream by its name, with the fake vendors at `url` behind them."""
     models = []
     for name, target in (UPSTREAMS | VECTORS).items():
         path, key = BASES[target.split("/")[0]]
         models.append({"model_name": name, "litellm_params": {"model": target, "api_base": url + path, "api_key": key}})
-    return config(models)
+    return models
+
+
+# Where tests share a gateway, one that is about errors must not leave a deployment cooling down for the next.
+NO_COOLDOWN = {"disable_cooldowns": True}
+
+
+def vendors_config(url: str) -> str:
+    """The configuration for the clients."""
+    return config(vendors_models(url), router_settings=NO_COOLDOWN)
 
 
 class Scenarios:
@@ -115,9 +124,16 @@ def scenarios(url: str, *names: str, **settings: object) -> str:
     return config(Scenarios(url, *names).models, feathergate=settings)
 
 
+def shared_scenarios(url: str, *names: str) -> str:
+    """The same for tests that share a gateway. Nobody waits for the seconds that the provider's 429 names."""
+    settings = NO_COOLDOWN | {"retry_policy": {"RateLimitErrorRetries": 0}}
+    return config(Scenarios(url, *names).models, router_settings=settings)
+
+
 # --- The gateway as a process ----------------------------------------------------------------------------------------
 
-LISTENING = re.compile(r"^feathergate \S+ listening on (http://\S+)$", re.MULTILINE)
+# To the end of the line: it is not written in one piece.
+LISTENING = re.compile(r"^feathergate \S+ listening on (http://\S+)\n", re.MULTILINE)
 
 
 class Process:

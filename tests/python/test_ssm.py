@@ -217,7 +217,8 @@ def test_a_rotated_key_is_fetched_when_the_provider_refuses_the_old_one(
 def test_a_key_that_is_simply_wrong_is_refused_after_one_look(fake: FakeProvider, ssm: ParameterStore, start: Start) -> None:
     ssm.put("/gateway/key", secret("never-right"))
     fake.key = secret("the-right-key")
-    server = start([keyed(fake, "ok", "ssm:/gateway/key")])
+    # Otherwise the first refusal would spare the upstream the others.
+    server = start([model("ok", "openai/ok", fake.url, api_key="ssm:/gateway/key", cooldown_time=0)])
     for _ in range(4):
         answer = chat(server.url)
         assert answer.status == 502 and "credential" in answer.message

@@ -11,6 +11,7 @@ use super::super::settings::{Deployment, ExtraHeader};
 use super::super::vendor::{self, Vendor};
 use super::defaults::defaults;
 use super::reader::{Reader, elements};
+use crate::route::rules::Cooldown;
 use crate::wire::OnLoss;
 use crate::wire::profile::Profile;
 
@@ -31,7 +32,7 @@ pub(super) fn deployments(reader: &mut Reader<'_>, place: &Place, node: &Node, g
         (place, Some(node)) => reader.string(&place, node),
         (_, None) => None,
     };
-    let target = target(reader, place, node, mock.is_some());
+    let target = target(reader, place, node, (group, mock.is_some()));
     // Everything is looked at, also when the model is wrong: all problems are told at once.
     let vendor = target.as_ref().map(|(vendor, _)| *vendor);
     let headers = extra_headers(reader, place, node);
@@ -61,6 +62,7 @@ pub(super) fn deployments(reader: &mut Reader<'_>, place: &Place, node: &Node, g
                 wire: vendor.wire,
                 model: model.clone(),
                 profile: Profile::find(vendor.wire, vendor.name, &model),
+                facts: None,
                 on_loss,
                 api_key: key.clone(),
                 api_base: base.clone(),
@@ -73,6 +75,16 @@ pub(super) fn deployments(reader: &mut Reader<'_>, place: &Place, node: &Node, g
                 defaults: defaults.clone(),
                 mock: mock.clone(),
                 weight: 1,
+                order: 0,
+                rpm: None,
+                tpm: None,
+                parallel: None,
+                num_retries: None,
+                cost: None,
+                cooldown: Cooldown::default(),
+                tags: Vec::new(),
+                region: None,
+                max_input_tokens: None,
             };
             found.push((deployment, weights));
         }
@@ -91,7 +103,12 @@ const UNSHOWN: &str = "the variable that is named here holds no provider and mod
                        something like `openai/gpt-5-mini`";
 
 /// The vendor, and the model's name there.
-fn target(reader: &mut Reader<'_>, place: &Place, node: &Node, mock: bool) -> Option<(&'static Vendor, String)> {
+fn target(
+    reader: &mut Reader<'_>,
+    place: &Place,
+    node: &Node,
+    (group, mock): (&str, bool),
+) -> Option<(&'static Vendor, String)> {
     let at = place.key("model");
     let Some(model) = node.get("model").filter(|node| **node != Node::Null) else {
         reader.error(&at, "is missing; write `openai/gpt-5-mini`, say");
@@ -122,19 +139,20 @@ fn target(reader: &mut Reader<'_>, place: &Place, node: &Node, mock: bool) -> Op
         Err(message) => message,
         Ok((_, name)) if name.is_empty() => "names no model; write `openai/gpt-5-mini`, say".to_owned(),
         Ok((_, name)) if name.contains(char::is_control) => "holds a control character".to_owned(),
-        Ok((_, name)) if name.contains('*') => {
-            "names with `*` are not supported yet by this version; write an entry for each model".to_owned()
+        Ok((_, name)) if stars(&name) > 0 && stars(group) == 0 => {
+            "a `*` here stands for what the `*` in `model_name` takes, and there is none".to_owned()
         }
-        // litellm's rule: Fireworks' own models are named by their last part.
-        Ok((vendor, name))
-            if vendor.name == "fireworks_ai" && !name.starts_with("accounts/") && !name.contains('#') =>
-        {
-            return Some((vendor, format!("accounts/fireworks/models/{name}")));
+        Ok((_, name)) if stars(&name) > stars(group) => {
+            "there are more `*` here than in `model_name`, whose text they stand for".to_owned()
         }
-        Ok(found) => return Some(found),
+        Ok((vendor, name)) => return Some((vendor, vendor.model_name(name))),
     };
     reader.error(&at, wrong);
     None
+}
+
+fn stars(name: &str) -> usize {
+    name.matches('*').count()
 }
 
 fn by_model(model: &str, mock: bool) -> Result<(&'static Vendor, String), String> {
@@ -152,6 +170,12 @@ fn by_model(model: &str, mock: bool) -> Result<(&'static Vendor, String), String
         "openai"
     } else if model.is_empty() {
         return Err("is empty; write `openai/gpt-5-mini`, say".to_owned());
+    } else if model == "*" {
+        return Err(
+            "a `*` alone names no provider; write `openai/*`, say, or list the providers that may be asked for by \
+                    name in `feathergate.direct_models`"
+                .to_owned(),
+        );
     } else {
         return Err(format!(
             "it cannot be told who serves `{0}`; write `openai/{0}`, or set `custom_llm_provider`",

@@ -1,11 +1,24 @@
 //! `model_info` over what is known of a model: each fact of a [`Profile`] by a key of its own, or by litellm's.
 
+use std::sync::Arc;
+
 use super::super::problem::Place;
-use super::super::raw::Node;
+use super::super::raw::{Document, Node};
+use super::super::settings::Facts;
 use super::reader::{Reader, elements};
 use crate::wire::Wire;
 use crate::wire::chat::Effort;
 use crate::wire::profile::{Control, Forced, Ids, Limit, Profile, Reasons, Sampling, SystemRole, efforts};
+
+/// What `info` says of a model, to be put over what is known of any.
+pub(super) fn said(reader: &mut Reader<'_>, info: &Node, wire: Wire) -> Facts {
+    let said = reader.quiet_plain(info);
+    Arc::new(move |profile| {
+        let (document, env) = (Document::empty(), |_: &str| None);
+        // Problems were told when the configuration was read.
+        read(&mut Reader::new(&document, &env), &Place::root(), &said, wire, profile);
+    })
+}
 
 /// Puts what `info` says over `profile`. Whether it said more than a limit.
 pub(super) fn read(reader: &mut Reader<'_>, place: &Place, info: &Node, wire: Wire, profile: &mut Profile) -> bool {
@@ -13,6 +26,8 @@ pub(super) fn read(reader: &mut Reader<'_>, place: &Place, info: &Node, wire: Wi
     // Their errors are told where `/v1/models` reads them.
     let most = ["max_output_tokens", "max_tokens"].into_iter().find_map(|key| reader.quiet_count(info.get(key)?));
     profile.max_output = most.filter(|most| *most > 0).or(profile.max_output);
+    let room = info.get("max_input_tokens").and_then(|node| reader.quiet_count(node));
+    profile.max_input = room.filter(|room| *room > 0).or(profile.max_input);
     let mut said = false;
     for (key, node) in entries.iter().filter(|(_, node)| *node != Node::Null) {
         // Our own keys are exact, so they win over litellm's, wherever they stand.
@@ -176,7 +191,7 @@ fn choose<T: Copy>(reader: &mut Reader<'_>, place: &Place, node: &Node, words: &
 }
 
 /// `a`, `b` or `c`
-fn list<'n>(names: impl DoubleEndedIterator<Item = &'n str>) -> String {
+pub(super) fn list<'n>(names: impl DoubleEndedIterator<Item = &'n str>) -> String {
     let mut names = names.map(|name| format!("`{name}`")).rev();
     let last = names.next().unwrap_or_default();
     let others: Vec<String> = names.rev().collect();
@@ -258,5 +273,34 @@ fn settle(reader: &mut Reader<'_>, place: &Place, info: &Node, profile: &mut Pro
         && profile.budget.1 >= most
     {
         profile.budget.1 = most.saturating_sub(1).max(profile.budget.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::raw::Document;
+    use super::*;
+
+    #[test]
+    fn what_is_said_holds_for_any_model() {
+        let yaml = "model_info:\n  supports_vision: os.environ/SEES\n  reasoning_efforts: [low, \"${TOP}\"]\n  note: ${UNSET}\n  \
+                    max_output_tokens: 5000\n";
+        let document = Document::parse("a.yaml", yaml).unwrap();
+        let env = |name: &str| match name {
+            "SEES" => Some("false".to_owned()),
+            "TOP" => Some("max".to_owned()),
+            _ => None,
+        };
+        let mut reader = Reader::new(&document, &env);
+        let facts = said(&mut reader, document.root().get("model_info").unwrap(), Wire::OpenAiChat);
+        assert!(reader.finish().0.is_empty());
+        for model in ["gpt-4o", "gpt-5.5", "anything"] {
+            let known = Profile::find(Wire::OpenAiChat, "openai", model);
+            let mut profile = known;
+            facts(&mut profile);
+            assert!(known.reads.images && !profile.reads.images, "{model}");
+            assert_eq!((profile.max_output, profile.efforts), (Some(5000), &[Effort::Low, Effort::Max][..]), "{model}");
+            assert_eq!(profile.stops, known.stops, "{model}");
+        }
     }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::super::problem::{Place, shown};
 use super::super::raw::Node;
 use super::super::settings::{Deployment, Group, ModelInfo};
-use super::reader::Reader;
+use super::reader::{Reader, elements};
+use super::routing::{self, OwnCooldown, Shared};
 use super::{deployment, facts};
+use crate::route::rules::Retries;
 use crate::wire::Wire;
 use crate::wire::profile::Profile;
 
@@ -26,12 +28,17 @@ const MODES: &[&str] = &[
     "responses",
 ];
 
-/// An entry of `model_list`, apart from `litellm_params`.
+/// What an entry of `model_list` says apart from `litellm_params`.
 #[derive(Default)]
-struct Entry {
+pub(super) struct Own {
     id: Option<String>,
-    info: ModelInfo,
+    pub(super) info: ModelInfo,
     blocked: bool,
+    pub(super) cooldown: OwnCooldown,
+    /// `input_cost_per_token`, in 1e-12 dollars.
+    pub(super) input_price: Option<u64>,
+    /// `output_cost_per_token`, in 1e-12 dollars.
+    pub(super) output_price: Option<u64>,
 }
 
 /// A deployment before its weight is known.
@@ -45,11 +52,29 @@ struct Draft {
 struct GroupDraft {
     name: String,
     info: ModelInfo,
+    direct: bool,
     drafts: Vec<Draft>,
 }
 
+/// Everything that is being read of `model_list`.
+struct List<'a> {
+    shared: &'a Shared<'a>,
+    groups: Vec<GroupDraft>,
+    ids: HashSet<String>,
+    absent: Absent,
+}
+
+/// Names of groups that are written and not there.
+#[derive(Default)]
+pub(super) struct Absent {
+    /// Their entries are blocked.
+    pub(super) blocked: Vec<String>,
+    /// Something is wrong with their entries, which has been told.
+    pub(super) wrong: Vec<String>,
+}
+
 /// The groups of the document.
-pub(super) fn groups(reader: &mut Reader<'_>) -> Vec<Group> {
+pub(super) fn groups(reader: &mut Reader<'_>, shared: &Shared<'_>) -> (Vec<Group>, Absent) {
     let place = Place::root().key("model_list");
     let entries = match reader.top("model_list") {
         Some(Node::List(entries)) if !entries.is_empty() => entries.as_slice(),
@@ -66,15 +91,27 @@ pub(super) fn groups(reader: &mut Reader<'_>) -> Vec<Group> {
             &[]
         }
     };
-    let mut groups: Vec<GroupDraft> = Vec::new();
-    let mut ids = HashSet::new();
+    let mut list = List { shared, groups: Vec::new(), ids: HashSet::new(), absent: Absent::default() };
     for (index, node) in entries.iter().enumerate() {
-        entry(reader, &place.index(index), node, &mut groups, &mut ids);
+        entry(reader, &place.index(index), node, &mut list);
     }
-    groups.into_iter().map(|group| finished(reader, group, &mut ids)).collect()
+    direct(reader, &mut list);
+    let List { groups, mut ids, absent, .. } = list;
+    let mut groups: Vec<Group> = groups.into_iter().map(|group| finished(reader, group, &mut ids)).collect();
+    for group in &mut groups {
+        group.retries = shared.retries;
+    }
+    for (name, place, retries) in routing::group_retries(reader, shared) {
+        match groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.retries = retries,
+            None if absent.blocked.contains(&name) || absent.wrong.contains(&name) => {}
+            None => reader.warn(&place, format!("there is no model group `{}`, so this does nothing", shown(&name))),
+        }
+    }
+    (groups, absent)
 }
 
-fn entry(reader: &mut Reader<'_>, place: &Place, node: &Node, groups: &mut Vec<GroupDraft>, ids: &mut HashSet<String>) {
+fn entry(reader: &mut Reader<'_>, place: &Place, node: &Node, list: &mut List<'_>) {
     let keys = reader.map(place, node);
     if *node == Node::Null {
         reader.error(place, "is empty; an entry has a `model_name` and `litellm_params`");
@@ -83,26 +120,38 @@ fn entry(reader: &mut Reader<'_>, place: &Place, node: &Node, groups: &mut Vec<G
         return;
     }
     let name = model_name(reader, place, node);
+    let enabled = match node.get("enabled").filter(|node| **node != Node::Null) {
+        Some(node) => reader.boolean(&place.key("enabled"), node).unwrap_or(true),
+        None => true,
+    };
     let info = match node.get("model_info") {
         Some(info) => model_info(reader, &place.key("model_info"), info),
-        None => Entry::default(),
+        None => Own::default(),
     };
     if let Some(id) = &info.id
-        && !ids.insert(id.clone())
+        && !list.ids.insert(id.clone())
     {
         reader.error(&place.key("model_info").key("id"), "this id is taken by another entry; each needs its own");
     }
     let params = place.key("litellm_params");
     let group = name.clone().unwrap_or_default();
-    let found = match node.get("litellm_params") {
+    let mut found = match node.get("litellm_params") {
         Some(Node::Null) | None => {
             reader.error(&params, "is missing; it needs at least `model`, such as `openai/gpt-5-mini`");
-            return;
+            Vec::new()
         }
-        Some(node) => deployment::deployments(reader, &params, node, &group),
+        Some(own) => deployments(reader, (&params, own), &group, (&info, list.shared)),
     };
-    let found = with_facts(reader, place, node, &info, found);
-    if name.is_none() || info.blocked || found.is_empty() {
+    with_facts(reader, place, node, &info, &mut found);
+    if name.is_none() {
+        return;
+    }
+    if info.blocked || !enabled {
+        list.absent.blocked.push(group);
+        return;
+    }
+    if found.is_empty() {
+        list.absent.wrong.push(group);
         return;
     }
     let several = found.len() > 1;
@@ -114,9 +163,69 @@ fn entry(reader: &mut Reader<'_>, place: &Place, node: &Node, groups: &mut Vec<G
         };
         Draft { deployment, weights, place: params.clone() }
     });
-    match groups.iter_mut().find(|other| other.name == group) {
+    match list.groups.iter_mut().find(|other| other.name == group) {
         Some(group) => group.drafts.extend(drafts),
-        None => groups.push(GroupDraft { name: group, info: info.info, drafts: drafts.collect() }),
+        None => list.groups.push(GroupDraft { name: group, info: info.info, direct: false, drafts: drafts.collect() }),
+    }
+}
+
+/// The deployments of an entry with these `litellm_params`.
+fn deployments(
+    reader: &mut Reader<'_>,
+    (place, params): (&Place, &Node),
+    group: &str,
+    (own, shared): (&Own, &Shared<'_>),
+) -> Vec<deployment::Found> {
+    let params = match (params, &shared.params) {
+        (Node::Map(entries), Some((from, defaults))) => {
+            let mut entries = entries.clone();
+            for (key, node) in *defaults {
+                if params.get(key).is_none_or(|node| *node == Node::Null) {
+                    reader.moved(place.key(key), from.key(key));
+                    entries.retain(|(name, _)| name != key);
+                    entries.push((key.clone(), node.clone()));
+                }
+            }
+            &Node::Map(entries)
+        }
+        _ => params,
+    };
+    let mut found = deployment::deployments(reader, place, params, group);
+    routing::entry(reader, (place, params), (own, shared), &mut found);
+    found
+}
+
+/// `feathergate.direct_models`: a group for each pattern, unless `model_list` has it.
+fn direct(reader: &mut Reader<'_>, list: &mut List<'_>) {
+    let Some((place, node)) = reader.setting("feathergate", "direct_models") else { return };
+    for (place, node) in elements(&place, node) {
+        let Some(pattern) = reader.string(&place, node) else { continue };
+        let pattern = pattern.trim();
+        if list.groups.iter().any(|group| group.name == pattern) {
+            reader.warn(&place, "is in `model_list` too, which counts");
+            continue;
+        }
+        if !pattern.contains('/') {
+            reader.error(
+                &place,
+                "must be a provider and a model, with `*` for any text: `openai/*`, `anthropic/claude-*`",
+            );
+            continue;
+        }
+        // What is said about the parts of an entry that nobody wrote is said about the pattern.
+        for key in ["model", "api_base", "api_key"] {
+            reader.moved(place.key(key), place.clone());
+        }
+        let params = Node::Map(vec![("model".to_owned(), node.clone())]);
+        let mut found = deployments(reader, (&place, &params), pattern, (&Own::default(), list.shared));
+        with_facts(reader, &place, &params, &Own::default(), &mut found);
+        if found.is_empty() {
+            list.absent.wrong.push(pattern.to_owned());
+            continue;
+        }
+        let drafts = found.into_iter().map(|(deployment, weights)| Draft { deployment, weights, place: place.clone() });
+        let (name, info) = (pattern.to_owned(), ModelInfo::default());
+        list.groups.push(GroupDraft { name, info, direct: true, drafts: drafts.collect() });
     }
 }
 
@@ -124,13 +233,7 @@ fn entry(reader: &mut Reader<'_>, place: &Place, node: &Node, groups: &mut Vec<G
 const OTHER_WORK: [&str; 7] = ["embedding", "whisper", "transcribe", "tts", "moderation", "gpt-image", "dall-e"];
 
 /// `model_info` over the facts of the model; all deployments of an entry are of one.
-fn with_facts(
-    reader: &mut Reader<'_>,
-    place: &Place,
-    entry: &Node,
-    info: &Entry,
-    mut found: Vec<deployment::Found>,
-) -> Vec<deployment::Found> {
+fn with_facts(reader: &mut Reader<'_>, place: &Place, entry: &Node, info: &Own, found: &mut [deployment::Found]) {
     let first = found.first().map(|(deployment, _)| deployment);
     let wire = first.map_or(Wire::OpenAiChat, |deployment| deployment.wire);
     let mut profile = first.map_or_else(|| Profile::find(wire, "", ""), |deployment| deployment.profile);
@@ -142,7 +245,9 @@ fn with_facts(
         None => first.is_none_or(|first| !OTHER_WORK.iter().any(|word| first.model.contains(word))),
     };
     // What a compatible server calls its model says nothing, and nothing is assumed of it.
-    let guessed = !profile.known && (wire != Wire::OpenAiChat || profile.openai);
+    // What a `*` will stand for is found out for each request.
+    let pattern = first.is_some_and(|first| first.model.contains('*'));
+    let guessed = !pattern && !profile.known && (wire != Wire::OpenAiChat || profile.openai);
     if let Some(first) = found.first().map(|(deployment, _)| deployment)
         && guessed
         && !said
@@ -156,10 +261,11 @@ fn with_facts(
         );
         reader.warn(&place.key("litellm_params").key("model"), message);
     }
-    for (deployment, _) in &mut found {
+    let facts = entry.get("model_info").filter(|_| pattern).map(|node| facts::said(reader, node, wire));
+    for (deployment, _) in found {
         deployment.profile = profile;
+        deployment.facts.clone_from(&facts);
     }
-    found
 }
 
 fn model_name(reader: &mut Reader<'_>, place: &Place, entry: &Node) -> Option<String> {
@@ -173,8 +279,6 @@ fn model_name(reader: &mut Reader<'_>, place: &Place, entry: &Node) -> Option<St
         "is empty; it is the name that clients use"
     } else if name.contains(char::is_control) {
         "holds a control character"
-    } else if name.contains('*') {
-        "names with `*` are not supported yet by this version; write an entry for each model"
     } else {
         return Some(name);
     };
@@ -182,8 +286,8 @@ fn model_name(reader: &mut Reader<'_>, place: &Place, entry: &Node) -> Option<St
     None
 }
 
-fn model_info(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Entry {
-    let mut entry = Entry::default();
+fn model_info(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Own {
+    let mut entry = Own::default();
     let mut legacy = None;
     for (key, node) in reader.map(place, node) {
         let place = place.key(key);
@@ -207,7 +311,15 @@ fn model_info(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Entry {
             "max_input_tokens" => entry.info.max_input_tokens = reader.count(&place, node),
             "max_output_tokens" => entry.info.max_output_tokens = reader.count(&place, node),
             "max_tokens" => legacy = reader.count(&place, node),
-            "blocked" => entry.blocked = reader.boolean(&place, node).unwrap_or(false),
+            "blocked" => entry.blocked |= reader.boolean(&place, node).unwrap_or(false),
+            "enabled" => entry.blocked |= !reader.boolean(&place, node).unwrap_or(true),
+            "allowed_fails" => entry.cooldown.allowed_fails = reader.small(&place, node),
+            "allowed_fails_policy" => {
+                entry.cooldown.policy = Some(routing::allowed_fails_policy(reader, &place, node));
+            }
+            "cooldown_time" => entry.cooldown.time = reader.wait(&place, node),
+            "input_cost_per_token" => entry.input_price = routing::price(reader, &place, node),
+            "output_cost_per_token" => entry.output_price = routing::price(reader, &place, node),
             _ => {}
         }
     }
@@ -231,7 +343,7 @@ fn finished(reader: &mut Reader<'_>, group: GroupDraft, ids: &mut HashSet<String
         }
         deployments.push(Arc::new(deployment));
     }
-    Group { name: group.name, deployments, info: group.info }
+    Group { name: group.name, deployments, info: group.info, retries: Retries::default(), direct: group.direct }
 }
 
 /// litellm's rule: the first of `weight`, `rpm` and `tpm` that the group uses.

@@ -13,6 +13,7 @@ pub(super) struct Reader<'a> {
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
     unset: Vec<Unset>,
+    moved: Vec<(Place, Place)>,
 }
 
 /// A variable for a key that is not set: one warning, however many entries need it.
@@ -33,7 +34,7 @@ impl<'a> Reader<'a> {
             }
         };
         let variables = Variables::new(env, own);
-        Self { document, variables, errors: Vec::new(), warnings: Vec::new(), unset: Vec::new() }
+        Self { document, variables, errors: Vec::new(), warnings: Vec::new(), unset: Vec::new(), moved: Vec::new() }
     }
 
     /// The errors and the warnings.
@@ -54,7 +55,14 @@ impl<'a> Reader<'a> {
             );
             self.warn(&place, message);
         }
+        let mut seen = std::collections::HashSet::new();
+        self.warnings.retain(|problem| seen.insert(problem.to_string()));
         (self.errors, self.warnings)
+    }
+
+    /// What is said about `from` from here on is said about `to`, where it is written.
+    pub(super) fn moved(&mut self, from: Place, to: Place) {
+        self.moved.push((from, to));
     }
 
     pub(super) fn error(&mut self, place: &Place, message: impl Into<String>) {
@@ -66,6 +74,8 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&self, place: &Place, message: String) -> Problem {
+        let place = self.moved.iter().find_map(|(from, to)| place.moved(from, to)).unwrap_or_else(|| place.clone());
+        let place = &place;
         Problem { path: place.to_string(), at: self.document.at(place), message }
     }
 
@@ -131,6 +141,15 @@ impl<'a> Reader<'a> {
     pub(super) fn setting(&self, section: &str, key: &str) -> Option<(Place, &'a Node)> {
         let node = self.document.root().get(section)?.get(key).filter(|node| **node != Node::Null)?;
         Some((Place::root().key(section).key(key), node))
+    }
+
+    /// A key of routing, if it is set: `router_settings` wins over `litellm_settings`.
+    pub(super) fn routing(&mut self, key: &str) -> Option<(Place, &'a Node)> {
+        let (router, litellm) = (self.setting("router_settings", key), self.setting("litellm_settings", key));
+        if let (Some(_), Some((place, _))) = (&router, &litellm) {
+            self.warn(place, format!("`router_settings.{key}` counts, and not this"));
+        }
+        router.or(litellm)
     }
 
     /// A top-level key, set or not.
@@ -250,12 +269,38 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// As [`Reader::count`], for numbers that nobody needs large.
+    pub(super) fn small(&mut self, place: &Place, node: &Node) -> Option<u32> {
+        let number = u32::try_from(self.count(place, node)?);
+        if number.is_err() {
+            self.error(place, "must be less than 4294967296");
+        }
+        number.ok()
+    }
+
     /// As [`Reader::count`], for a value whose errors are told elsewhere.
     pub(super) fn quiet_count(&mut self, node: &Node) -> Option<u64> {
         let errors = self.errors.len();
         let found = self.count(&Place::root(), node);
         self.errors.truncate(errors);
         found
+    }
+
+    /// A tree with its references replaced; what cannot be is nothing, and its errors are told elsewhere.
+    pub(super) fn quiet_plain(&mut self, node: &Node) -> Node {
+        match node {
+            Node::Text(_) => {
+                let errors = self.errors.len();
+                let found = self.plain(&Place::root(), node);
+                self.errors.truncate(errors);
+                found.unwrap_or(Node::Null)
+            }
+            Node::List(elements) => Node::List(elements.iter().map(|node| self.quiet_plain(node)).collect()),
+            Node::Map(entries) => {
+                Node::Map(entries.iter().map(|(key, node)| (key.clone(), self.quiet_plain(node))).collect())
+            }
+            Node::Null | Node::Bool(_) | Node::Int(_) | Node::Float(_) => node.clone(),
+        }
     }
 
     pub(super) fn megabytes(&mut self, place: &Place, node: &Node) -> Option<usize> {
@@ -270,6 +315,22 @@ impl<'a> Reader<'a> {
 
     /// Seconds, or a number with a unit. More than nothing.
     pub(super) fn duration(&mut self, place: &Place, node: &Node) -> Option<Duration> {
+        const WRONG: &str = "must be more than 0";
+        let time = self.time(place, node, WRONG)?;
+        if time.is_zero() {
+            self.error(place, WRONG);
+            return None;
+        }
+        Some(time)
+    }
+
+    /// The same in milliseconds; can be nothing.
+    pub(super) fn wait(&mut self, place: &Place, node: &Node) -> Option<u64> {
+        let time = self.time(place, node, "must be 0 or more")?;
+        Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn time(&mut self, place: &Place, node: &Node, negative: &str) -> Option<Duration> {
         const WANTED: &str = "must be a time in seconds, or with a unit: `30`, `0.5`, `500ms`, `30s`, `2m`, `1h`";
         let node = self.plain(place, node)?;
         let seconds = match &node {
@@ -288,13 +349,9 @@ impl<'a> Reader<'a> {
         };
         // A hundred years: later sums of times cannot overflow.
         match Duration::try_from_secs_f64(seconds) {
-            Ok(duration) if !duration.is_zero() && seconds < 3.2e9 => Some(duration),
-            Ok(duration) if duration.is_zero() => {
-                self.error(place, "must be more than 0");
-                None
-            }
+            Ok(duration) if seconds < 3.2e9 => Some(duration),
             Ok(_) | Err(_) => {
-                self.error(place, if seconds < 0.0 { "must be more than 0" } else { "is longer than a hundred years" });
+                self.error(place, if seconds < 0.0 { negative } else { "is longer than a hundred years" });
                 None
             }
         }

@@ -1,0 +1,432 @@
+//! The attempts of one request: the [plan](crate::route::plan) says what is done next, and this does it, from group to group.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tokio::time::sleep;
+
+use super::candidates::{self, Members};
+use super::gate::{self, Pass};
+use super::lease::{Lease, millis};
+use super::pipeline::{Answer, Looked, Refused, Request, attempt};
+use super::refusal::{Fate, Refusal};
+use super::wishes::Own;
+use super::{Gateway, State, prompts};
+use crate::config::secret::Text;
+use crate::config::settings::{Deployment, Group};
+use crate::observe::clock::{self, Instant};
+use crate::observe::{FailedAttempt, Record};
+use crate::route::balance::Shortage;
+use crate::route::health::Failed;
+use crate::route::plan::{Plan, Step};
+use crate::wire::direct::Asked;
+use crate::wire::{Envelope, FailureKind};
+
+/// One request on its way through groups and deployments.
+pub(super) struct Run<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) gateway: &'a Arc<Gateway>,
+    pub(super) own: Own,
+    /// The model as the client named it: the only name that it is told of.
+    pub(super) asked: String,
+    /// When the answer has to be complete, whoever gives it.
+    pub(super) deadline: Instant,
+    /// When the request came, in Unix milliseconds.
+    came: u64,
+    plan: Plan<'a>,
+    /// Why there is no answer yet.
+    last: Option<Refused>,
+}
+
+/// A group that takes the request.
+struct Stage<'a> {
+    /// What the client, or the list of fallbacks, calls it.
+    name: String,
+    group: &'a Group,
+    /// Its place among the groups.
+    place: usize,
+    captured: Vec<String>,
+    /// The body where it is not the client's own: the operator's system prompts are in it.
+    body: Option<Bytes>,
+}
+
+/// What a group came to.
+enum End {
+    Answer(Box<Answer>),
+    Fall(String),
+    Stop(Option<Shortage>),
+}
+
+/// Answers `request`, be it with a refusal, and says in `record` what it took.
+pub(super) async fn answer(
+    request: &Request<'_>,
+    record: &mut Record,
+    pass: &mut Pass,
+    gateway: &Arc<Gateway>,
+) -> Result<Answer, Refused> {
+    let state = request.state;
+    let looked = Looked::new(request, &request.body)?;
+    record.stream = looked.stream();
+    let own = Own::read(request.headers, looked.fields(), state.settings.routing.mock_testing)?;
+    let untagged = looked.fields().and_then(|fields| fields.without_tags(&request.body));
+    let untagged = untagged.map(|body| Request { body, ..*request });
+    let request = untagged.as_ref().unwrap_or(request);
+    let looked = if untagged.is_some() { Looked::new(request, &request.body)? } else { looked };
+    let asked = looked.model().to_owned();
+    let deadline = request.call.bound(record.received + total(state, &asked, own.timeout));
+    if let Some(group) = state.table.find(&asked).and_then(|place| state.settings.groups.get(place)) {
+        record.model_group = Some(group.name.clone());
+        gate::model(request, (&group.name, &asked), deadline, record, pass).await?;
+    }
+    let plan = Plan::new(&state.router, own.plan.clone());
+    let mut run = Run { request, gateway, own, asked, deadline, came: clock::unix_millis(), plan, last: None };
+    let answer = run.groups(&looked, record, pass).await;
+    run.told(answer, record)
+}
+
+/// The time for the whole request: the general one, or that of the group's slowest deployment where the operator gives it more,
+/// as in litellm; or less, where the request asks for less.
+fn total(state: &State, asked: &str, wish: Option<Duration>) -> Duration {
+    let found = state.table.resolve(asked).and_then(|found| state.settings.groups.get(found.group));
+    let own = found.into_iter().flat_map(|group| &group.deployments).filter_map(|deployment| deployment.timeout);
+    let most = own.fold(state.settings.timeout, Duration::max);
+    wish.map_or(most, |wish| wish.min(most))
+}
+
+impl<'a> Run<'a> {
+    async fn groups(&mut self, looked: &Looked<'_>, record: &mut Record, pass: &mut Pass) -> Result<Answer, Refused> {
+        let mut stage = self.first(looked, record);
+        loop {
+            let end = match stage {
+                Some(stage) => self.within(&stage, looked, record).await?,
+                None => self.onward(),
+            };
+            let name = match end {
+                End::Answer(answer) => return Ok(*answer),
+                End::Fall(next) => next,
+                End::Stop(shortage) => return Err(self.nothing_left(shortage)),
+            };
+            stage = self.fall_back(&name, looked, record, pass).await;
+            record.fallbacks = self.plan.fell_back();
+        }
+    }
+
+    /// Enters the group that the client asked for.
+    fn first(&mut self, looked: &Looked<'_>, record: &mut Record) -> Option<Stage<'a>> {
+        let name = self.asked.clone();
+        let state = self.request.state;
+        let Some(group) = state.table.find(&name).and_then(|place| state.settings.groups.get(place)) else {
+            self.last = Some(unknown(state, looked));
+            self.plan.unknown(&name);
+            return None;
+        };
+        let group = &group.name;
+        if let Some(kind) = self.own.mock {
+            self.last = Some(Box::new(mocked(kind)));
+            self.plan.refuse(&name, group, kind);
+            return None;
+        }
+        match self.enter(&name, looked, record) {
+            Ok(stage) => stage,
+            Err(refusal) => {
+                self.plan.refuse(&name, group, refusal.kind().unwrap_or(FailureKind::BadRequest));
+                self.last = Some(refusal);
+                None
+            }
+        }
+    }
+
+    /// Enters a group that stands in for one before. One that cannot take the request, or has had as many as it may, is passed
+    /// over for its own fallbacks: why the first group gave no answer says more.
+    async fn fall_back(
+        &mut self,
+        name: &str,
+        looked: &Looked<'_>,
+        record: &mut Record,
+        pass: &mut Pass,
+    ) -> Option<Stage<'a>> {
+        let state = self.request.state;
+        let group = state.table.resolve(name).and_then(|found| state.settings.groups.get(found.group))?;
+        let counted = gate::model(self.request, (&group.name, &self.asked), self.deadline, record, pass).await;
+        match counted.and_then(|()| self.enter(name, looked, record)) {
+            Ok(stage) => stage,
+            Err(refusal) => {
+                self.plan.refuse(name, &group.name, refusal.kind().unwrap_or(FailureKind::NotFound));
+                None
+            }
+        }
+    }
+
+    /// Makes the group that `name` means the present one. `None` if nobody knows it.
+    fn enter(&mut self, name: &str, looked: &Looked<'_>, record: &Record) -> Result<Option<Stage<'a>>, Refused> {
+        let state = self.request.state;
+        let Some(found) = state.table.resolve(name) else { return Ok(None) };
+        let Some(group) = state.settings.groups.get(found.group) else { return Ok(None) };
+        let members = Members::of(group, &found);
+        let alone = self.plan.alone(name, &group.name);
+        let able = candidates::able(&state.settings.routing, &self.own, looked, &members, alone)?;
+        let body = self.prompted(group, looked, record)?;
+        self.plan.enter(name, found.group, able.best(members.all.len()));
+        able.rest().for_each(|member| self.plan.spare(member));
+        let name = name.to_owned();
+        Ok(Some(Stage { name, group, place: found.group, captured: found.captured, body }))
+    }
+
+    /// The body with the operator's system prompts for this group in it, if there are any.
+    fn prompted(&self, group: &Group, looked: &Looked<'_>, record: &Record) -> Result<Option<Bytes>, Refused> {
+        let Some(envelope) = looked.envelope() else { return Ok(None) };
+        let facts = prompts::Facts { headers: self.request.headers, request_id: &record.request_id, now: self.came };
+        let all = &self.request.state.settings.prompts;
+        prompts::applied(all, &group.name, (envelope, &self.request.body), &facts)
+            .map_err(|error| Box::new(error.into()))
+    }
+
+    /// What the plan says where there is no group to try.
+    fn onward(&mut self) -> End {
+        match self.plan.next(None, self.gateway.millis(), self.left(), fastrand::u64(..)) {
+            Step::Fall(name) => End::Fall(name),
+            Step::Stop(shortage) => End::Stop(shortage),
+            Step::Try { .. } => End::Stop(None),
+        }
+    }
+
+    /// Tries the deployments of a group.
+    async fn within(&mut self, stage: &Stage<'a>, looked: &Looked<'_>, record: &mut Record) -> Result<End, Refused> {
+        let body = stage.body.as_ref().unwrap_or(&self.request.body);
+        let changed = stage.body.as_ref().map(|body| Looked::new(self.request, body)).transpose()?;
+        let looked = changed.as_ref().unwrap_or(looked);
+        let mut failed = None;
+        loop {
+            let (now, left) = (self.gateway.millis(), self.left());
+            // One that was not called in the end changes nothing of how the last one failed.
+            let (member, wait) = match self.plan.next(failed, now, left, fastrand::u64(..)) {
+                Step::Try { member, wait } => (member, wait),
+                Step::Fall(name) => return Ok(End::Fall(name)),
+                Step::Stop(shortage) => return Ok(End::Stop(shortage)),
+            };
+            record.retries = self.plan.retried();
+            if wait > 0 {
+                let wait = Duration::from_millis(wait);
+                sleep(wait).await;
+                record.waited += wait;
+            }
+            let Some(deployment) = stage.group.deployments.get(member) else { return Ok(End::Stop(None)) };
+            if self.left() == 0 {
+                return Err(self.last.take().unwrap_or_else(|| Box::new(too_late())));
+            }
+            let Some(lease) = Lease::begin(self.gateway, self.request.state, (stage.place, member)) else {
+                self.plan.missed(member);
+                continue;
+            };
+            let deployment = deployment.concrete(&stage.captured);
+            let calls = record.attempt;
+            match attempt(self, looked, body, &deployment, record).await {
+                Ok(mut answer) => {
+                    // What was answered without a call says nothing of the upstream.
+                    if record.attempt > calls {
+                        lease.succeeded();
+                    }
+                    if self.plan.fell_back() > 0 {
+                        record.fallback_group = Some(stage.group.name.clone());
+                    }
+                    self.say_who(answer.outcome.head(), &deployment, &stage.name);
+                    answer.lease = Some(lease);
+                    return Ok(End::Answer(Box::new(answer)));
+                }
+                Err(refusal) => match refusal.fate {
+                    Fate::Final => return Err(refusal),
+                    Fate::Unfit => {
+                        self.plan.unfit(member);
+                        self.last.get_or_insert(refusal);
+                    }
+                    Fate::Failed(how) => {
+                        if !(self.hurried(&how, &lease, &deployment, record.stream) || of_request(&how, stage, looked))
+                        {
+                            lease.failed(&how);
+                        }
+                        record.failures.push(FailedAttempt {
+                            deployment: deployment.id.clone(),
+                            status: how.status,
+                            class: how.kind.label(),
+                        });
+                        self.last = Some(refusal);
+                        failed = Some(how);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Whether an attempt that took too long had less time than the operator gives it: its request asked for less, or had spent
+    /// the rest elsewhere. That says nothing of the deployment.
+    fn hurried(&self, how: &Failed, lease: &Lease, deployment: &Deployment, stream: bool) -> bool {
+        let settings = &self.request.state.settings;
+        let whole = deployment.timeout.unwrap_or(settings.timeout);
+        let first = deployment.stream_timeout.or(settings.stream_timeout).filter(|_| stream);
+        how.kind == FailureKind::Timeout
+            && how.status == 504
+            && lease.elapsed() < first.map_or(whole, |first| first.min(whole))
+    }
+
+    /// The milliseconds that the request has.
+    fn left(&self) -> u64 {
+        millis(self.deadline.saturating_duration_since(clock::now()))
+    }
+
+    /// The answer where nothing is left to try.
+    fn nothing_left(&mut self, shortage: Option<Shortage>) -> Refused {
+        if let Some(last) = self.last.take() {
+            return last;
+        }
+        let Some(Shortage { soonest, reason, full }) = shortage else {
+            return Box::new(Refusal::setup(format!("model `{}` has no deployment that can be called", self.asked)));
+        };
+        let seconds = soonest.map_or(1, |at| at.saturating_sub(self.gateway.millis()).div_ceil(1000).max(1));
+        let limited = full || reason == FailureKind::RateLimited;
+        let (status, kind) = if limited {
+            (StatusCode::TOO_MANY_REQUESTS, FailureKind::RateLimited)
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, FailureKind::Overloaded)
+        };
+        let why = if full {
+            "is at the limits that the operator set".to_owned()
+        } else {
+            format!("is not called for a while after failures (the last: {})", reason.label())
+        };
+        let message = format!("model `{}` {why}; try again in {seconds} s", self.asked);
+        let mut refusal = Refusal::new(status, kind.label(), message);
+        refusal.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        Box::new(refusal)
+    }
+
+    /// Whose answer it is, in litellm's headers and in our own.
+    fn say_who(&self, head: &mut HeaderMap, deployment: &Deployment, name: &str) {
+        MODEL_ID.say_text(head, &deployment.id);
+        MODEL_GROUP.say_text(head, name);
+        if self.request.state.settings.routing.disclose_upstream {
+            MODEL_NAME.say_text(head, &deployment.model);
+            if let Text::Known(base) = &deployment.api_base {
+                MODEL_BASE.say_text(head, base.expose());
+            }
+        }
+    }
+
+    /// What it took, on the answer or the refusal.
+    fn told(&self, answer: Result<Answer, Refused>, record: &mut Record) -> Result<Answer, Refused> {
+        (record.retries, record.fallbacks) = (self.plan.retried(), self.plan.fell_back());
+        let tell = |head: &mut HeaderMap| {
+            let total = record.received.elapsed();
+            let overhead = total.saturating_sub(record.waited);
+            RETRIES.say(head, record.retries.into());
+            FALLBACKS.say(head, record.fallbacks.into());
+            DURATION.say_text(head, &decimal(total));
+            OVERHEAD.say_text(head, &decimal(overhead));
+        };
+        match answer {
+            Ok(mut answer) => {
+                tell(answer.outcome.head());
+                Ok(answer)
+            }
+            Err(mut refusal) => {
+                tell(&mut refusal.headers);
+                if record.attempt > 0 {
+                    let count = HeaderValue::from(record.attempt);
+                    refusal.headers.insert(HeaderName::from_static("x-feathergate-attempts"), count);
+                }
+                if record.attempt > 1 {
+                    refusal.add(&format!(" (after {} attempts)", record.attempt));
+                }
+                Err(refusal)
+            }
+        }
+    }
+}
+
+/// Whether a failure is about what the request names: a model, an endpoint or a file that one upstream has not, or one model that
+/// its key may not call. It says nothing of the rest.
+fn of_request(how: &Failed, stage: &Stage<'_>, looked: &Looked<'_>) -> bool {
+    let chosen = !stage.captured.is_empty();
+    match how.kind {
+        FailureKind::NotFound => chosen || looked.envelope().is_none_or(Envelope::names_files),
+        FailureKind::Auth => chosen && how.status == 403,
+        _ => false,
+    }
+}
+
+fn too_late() -> Refusal {
+    let message = "the request's time was over before an upstream could be called";
+    Refusal::new(StatusCode::GATEWAY_TIMEOUT, FailureKind::Timeout.label(), message)
+}
+
+/// Milliseconds with three digits behind the point.
+fn decimal(time: Duration) -> String {
+    format!("{}.{:03}", time.as_millis(), time.subsec_micros() % 1000)
+}
+
+/// A fact's header, under litellm's name and under ours.
+struct Fact(HeaderName, HeaderName);
+
+impl Fact {
+    fn say(&self, head: &mut HeaderMap, value: HeaderValue) {
+        head.insert(&self.0, value.clone());
+        head.insert(&self.1, value);
+    }
+
+    fn say_text(&self, head: &mut HeaderMap, text: &str) {
+        // Names of the configuration may hold what no header can.
+        if let Some(value) = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii()) {
+            self.say(head, value);
+        }
+    }
+}
+
+macro_rules! fact {
+    ($name:literal) => {
+        Fact(
+            HeaderName::from_static(concat!("x-litellm-", $name)),
+            HeaderName::from_static(concat!("x-feathergate-", $name)),
+        )
+    };
+}
+
+static MODEL_ID: Fact = fact!("model-id");
+static MODEL_GROUP: Fact = fact!("model-group");
+static MODEL_NAME: Fact = fact!("model-name");
+static MODEL_BASE: Fact = fact!("model-api-base");
+static RETRIES: Fact = fact!("attempted-retries");
+static FALLBACKS: Fact = fact!("attempted-fallbacks");
+static DURATION: Fact = fact!("response-duration-ms");
+static OVERHEAD: Fact = fact!("overhead-duration-ms");
+
+/// A failure that the client asked for.
+fn mocked(kind: FailureKind) -> Refusal {
+    let (status, field) = match kind {
+        FailureKind::TooLong => (StatusCode::BAD_REQUEST, "mock_testing_context_fallbacks"),
+        FailureKind::Filtered => (StatusCode::BAD_REQUEST, "mock_testing_content_policy_fallbacks"),
+        FailureKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "mock_testing_rate_limit_error"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "mock_testing_fallbacks"),
+    };
+    let message = format!("this failure was asked for with `{field}`, and no fallback took the request");
+    Refusal::new(status, kind.label(), message)
+}
+
+fn unknown(state: &State, looked: &Looked<'_>) -> Refused {
+    let model = looked.model();
+    if let Looked::Direct(Asked { unnamed: true, .. }, _) = looked {
+        let message = format!(
+            "`model` is missing; send the name of a model of this gateway. It has none called `{model}`, which is what a \
+             request without one would mean"
+        );
+        return Box::new(Refusal::bad_request(message).param("model"));
+    }
+    let shown: String = model.chars().take(200).collect();
+    let hint = state.table.nearest(model, &|_| true).map_or_else(
+        || "`GET /v1/models` lists them".to_owned(),
+        |near| format!("did you mean `{near}`? `GET /v1/models` lists them all"),
+    );
+    let message = format!("there is no model `{shown}` here; {hint}");
+    Box::new(Refusal::new(StatusCode::NOT_FOUND, "not_found", message).code("model_not_found").param("model"))
+}

@@ -1,0 +1,110 @@
+//! A configuration in use, with what routing makes of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::gate::Gate;
+use crate::config::secret::ParameterName;
+use crate::config::settings::{Deployment, Group, Settings};
+use crate::observe::clock;
+use crate::route::balance::Turn;
+use crate::route::health::Health;
+use crate::route::plan::Router;
+use crate::route::rules::{Member, Pool};
+use crate::route::table::{Named, Other, Table};
+
+/// A configuration in use.
+pub struct State {
+    /// What it says.
+    pub settings: Settings,
+    /// What the names in it mean.
+    pub table: Table,
+    /// Its groups as routing sees them, in the same order, and the state of their deployments.
+    pub(crate) router: Router,
+    /// Its limits, with what is counted for them.
+    pub(crate) gate: Gate,
+    /// Its parameters, fetched together.
+    pub parameters: Vec<ParameterName>,
+    /// When it was taken up, in Unix seconds.
+    pub since: u64,
+}
+
+impl State {
+    /// Takes up `settings`. What `before` has learned of a deployment with the same id stays known.
+    pub(super) fn new(settings: Settings, before: Option<&Self>) -> Self {
+        let table = names(&settings);
+        let parameters = settings.parameters();
+        let router = router(&settings, before);
+        let gate = Gate::new(&settings, before.map(|before| &before.gate));
+        Self { settings, table, router, gate, parameters, since: clock::unix_millis() / 1000 }
+    }
+
+    /// What is known of the deployment of this id.
+    pub(super) fn health(&self, id: &str) -> Option<&Health> {
+        let place = deployments(&self.settings).position(|deployment| deployment.id == id)?;
+        self.router.health.get(place).map(Arc::as_ref)
+    }
+}
+
+/// What each name of a configuration means.
+fn names(settings: &Settings) -> Table {
+    let groups = settings.groups.iter().map(|group| Named {
+        name: &group.name,
+        ids: group.deployments.iter().map(|deployment| deployment.id.as_str()).collect(),
+        direct: group.direct,
+    });
+    let others = settings.aliases.iter().map(|alias| Other {
+        name: &alias.name,
+        target: &alias.target,
+        hidden: alias.hidden,
+        redirect: alias.redirect,
+    });
+    Table::new(&groups.collect::<Vec<_>>(), &others.collect::<Vec<_>>())
+}
+
+fn router(settings: &Settings, before: Option<&State>) -> Router {
+    let known: HashMap<&str, usize> = before
+        .map(|state| deployments(&state.settings).enumerate().map(|(place, it)| (it.id.as_str(), place)).collect())
+        .unwrap_or_default();
+    let health = deployments(settings)
+        .map(|deployment| {
+            let place = known.get(deployment.id.as_str())?;
+            before?.router.health.get(*place).map(Arc::clone)
+        })
+        .map(Option::unwrap_or_default)
+        .collect();
+    let mut place = 0;
+    let mut pool = |group: &Group| {
+        let members = group.deployments.iter().map(|deployment| {
+            place += 1;
+            member(deployment, place - 1)
+        });
+        Pool {
+            name: group.name.clone(),
+            members: members.collect(),
+            strategy: settings.routing.strategy,
+            retries: group.retries,
+            turn: Turn::default(),
+        }
+    };
+    let pools = settings.groups.iter().map(&mut pool).collect();
+    Router { pools, health, fallbacks: settings.routing.fallbacks.clone(), args: settings.routing.args }
+}
+
+fn deployments(settings: &Settings) -> impl Iterator<Item = &Arc<Deployment>> {
+    settings.groups.iter().flat_map(|group| &group.deployments)
+}
+
+fn member(deployment: &Deployment, place: usize) -> Member {
+    Member {
+        place,
+        order: deployment.order,
+        weight: deployment.weight,
+        rpm: deployment.rpm,
+        tpm: deployment.tpm,
+        parallel: deployment.parallel,
+        cost: deployment.cost,
+        retries: deployment.num_retries,
+        cooldown: deployment.cooldown,
+    }
+}

@@ -1,0 +1,219 @@
+//! What a request says about its own routing, in headers or in fields of its body that are litellm's and never reach an upstream.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde::Deserialize;
+
+use super::pipeline::Refused;
+use super::refusal::Refusal;
+use crate::route::plan::Wishes;
+use crate::wire::{Envelope, FailureKind};
+
+/// The most retries that a request can ask for.
+const MOST_RETRIES: u32 = 20;
+/// The most fallbacks that a request can name.
+const MOST_FALLBACKS: usize = 20;
+
+/// The body's fields that are for the gateway.
+const FIELDS: [&str; 11] = [
+    "allowed_model_region",
+    "fallbacks",
+    "disable_fallbacks",
+    "num_retries",
+    "timeout",
+    "stream_timeout",
+    "tags",
+    "mock_testing_fallbacks",
+    "mock_testing_context_fallbacks",
+    "mock_testing_content_policy_fallbacks",
+    "mock_testing_rate_limit_error",
+];
+
+/// What a request asks of the gateway itself.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// How often is tried, and where.
+    pub(super) plan: Wishes,
+    /// The total for the request.
+    pub(super) timeout: Option<Duration>,
+    /// The wait for the first content of a stream.
+    pub(super) stream_timeout: Option<Duration>,
+    /// The first group is to fail like this, so that an operator can see what happens then.
+    pub(super) mock: Option<FailureKind>,
+    /// `allowed_model_region`: where the deployment that takes it has to be.
+    pub(super) region: Option<String>,
+    /// What it is tagged with, by which deployments are chosen.
+    pub(super) tags: Vec<String>,
+    /// Fields that no upstream gets to see.
+    pub(super) fields: Vec<String>,
+}
+
+impl Own {
+    /// Reads headers and, where it is JSON, the body. The body wins. `mock` says whether failures can be asked for.
+    pub(super) fn read(headers: &HeaderMap, envelope: Option<&Envelope<'_>>, mock: bool) -> Result<Self, Refused> {
+        let mut own = Self {
+            plan: Wishes { retries: header(headers, "num-retries")?.map(retries), ..Wishes::default() },
+            timeout: header(headers, "timeout")?.and_then(seconds),
+            stream_timeout: header(headers, "stream-timeout")?.and_then(seconds),
+            tags: tags(headers, envelope),
+            ..Self::default()
+        };
+        let Some(envelope) = envelope else { return Ok(own) };
+        own.fields = FIELDS.iter().filter(|name| envelope.has(name)).map(|name| (*name).to_owned()).collect();
+        if own.fields.is_empty() {
+            return Ok(own);
+        }
+        if let Some(names) = field::<Vec<Fallback>>(envelope, "fallbacks", "an array of model names")? {
+            let names = names.into_iter().flat_map(|names| names.of(&envelope.model));
+            own.plan.fallbacks = Some(names.take(MOST_FALLBACKS).collect());
+        }
+        own.region = field(envelope, "allowed_model_region", "the name of a region, such as `eu`")?;
+        own.plan.no_fallbacks = flag(envelope, "disable_fallbacks")?;
+        own.plan.retries = number(envelope, "num_retries")?.map(retries).or(own.plan.retries);
+        own.timeout = number(envelope, "timeout")?.and_then(seconds).or(own.timeout);
+        own.stream_timeout = number(envelope, "stream_timeout")?.and_then(seconds).or(own.stream_timeout);
+        for (name, kind) in [
+            ("mock_testing_fallbacks", FailureKind::Server),
+            ("mock_testing_context_fallbacks", FailureKind::TooLong),
+            ("mock_testing_content_policy_fallbacks", FailureKind::Filtered),
+            ("mock_testing_rate_limit_error", FailureKind::RateLimited),
+        ] {
+            if flag(envelope, name)? && mock {
+                own.mock = Some(kind);
+            }
+        }
+        Ok(own)
+    }
+}
+
+/// litellm's forms of an entry: a name; the name within a map of parameters, of which only the model is heeded; or, as in its
+/// configuration, the names that stand in for each model.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Fallback {
+    Name(String),
+    Map { model: String },
+    Lists(BTreeMap<String, Vec<String>>),
+}
+
+impl Fallback {
+    /// The names that stand in for `asked`.
+    fn of(self, asked: &str) -> Vec<String> {
+        match self {
+            Self::Name(model) | Self::Map { model } => vec![model],
+            Self::Lists(mut lists) => lists.remove(asked).unwrap_or_default(),
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+fn retries(count: f64) -> u32 {
+    count.clamp(0.0, f64::from(MOST_RETRIES)) as u32
+}
+
+/// None for 0, which is no wish. Nothing takes longer than a day.
+fn seconds(seconds: f64) -> Option<Duration> {
+    Some(Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))).filter(|time| !time.is_zero())
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Result<Option<f64>, Refused> {
+    for own in ["x-feathergate-", "x-litellm-"] {
+        let name = format!("{own}{name}");
+        let Some(value) = headers.get(&name) else { continue };
+        let number = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
+        return match number.filter(|number| number.is_finite() && *number >= 0.0) {
+            Some(number) => Ok(Some(number)),
+            None => Err(Box::new(Refusal::bad_request(format!("the header `{name}` must be a number of 0 or more")))),
+        };
+    }
+    Ok(None)
+}
+
+/// From `x-feathergate-tags` and `x-litellm-tags`, with commas, and from `tags` and `metadata.tags` in the body.
+fn tags(headers: &HeaderMap, envelope: Option<&Envelope<'_>>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in ["x-feathergate-tags", "x-litellm-tags"] {
+        for value in headers.get_all(name) {
+            all.extend(value.to_str().unwrap_or_default().split(',').map(|tag| tag.trim().to_owned()));
+        }
+    }
+    all.extend(envelope.map(Envelope::tags).unwrap_or_default());
+    all.retain(|tag| !tag.is_empty());
+    all
+}
+
+fn number(envelope: &Envelope<'_>, name: &str) -> Result<Option<f64>, Refused> {
+    const WHAT: &str = "a number of 0 or more";
+    match field::<f64>(envelope, name, WHAT)? {
+        Some(number) if number < 0.0 => Err(wrong(name, WHAT)),
+        number => Ok(number),
+    }
+}
+
+fn flag(envelope: &Envelope<'_>, name: &str) -> Result<bool, Refused> {
+    Ok(field(envelope, name, "true or false")?.unwrap_or(false))
+}
+
+fn field<'a, T: Deserialize<'a>>(envelope: &Envelope<'a>, name: &str, what: &str) -> Result<Option<T>, Refused> {
+    let Some(value) = envelope.value(name) else { return Ok(None) };
+    serde_json::from_str(value.get()).map_err(|_| wrong(name, what))
+}
+
+fn wrong(name: &str, what: &str) -> Refused {
+    Box::new(Refusal::bad_request(format!("`{name}` must be {what}")).param(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{self, Wire};
+
+    fn read(headers: &[(&'static str, &str)], fields: &str) -> Result<Own, String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        let body = format!(r#"{{"model":"m","messages":[]{fields}}}"#);
+        let envelope = wire::peek(Wire::OpenAiChat, body.as_bytes()).unwrap();
+        Own::read(&map, Some(&envelope), true).map_err(|refusal| refusal.message)
+    }
+
+    #[test]
+    fn the_body_wins_over_headers_and_keeps_its_fields_from_upstreams() {
+        let own = read(&[("x-litellm-num-retries", "3"), ("x-litellm-timeout", "2.5")], "").unwrap();
+        assert_eq!((own.plan.retries, own.timeout), (Some(3), Some(Duration::from_millis(2500))));
+        assert!(own.fields.is_empty());
+        let fields = r#","num_retries":0,"fallbacks":["a",{"model":"b","messages":[]}],"mock_testing_fallbacks":true"#;
+        let own = read(&[("x-litellm-num-retries", "3")], fields).unwrap();
+        assert_eq!(own.plan.retries, Some(0));
+        assert_eq!(own.plan.fallbacks, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(own.mock, Some(FailureKind::Server));
+        assert_eq!(own.fields, ["fallbacks", "num_retries", "mock_testing_fallbacks"]);
+        let own = read(&[("x-litellm-timeout", "1e300")], r#","stream_timeout":1e19,"timeout":0"#).unwrap();
+        assert_eq!([own.timeout, own.stream_timeout], [Some(Duration::from_hours(24)); 2]);
+        let own = read(&[], r#","fallbacks":[{"other":["x"]},{"m":["a","b"]},"c"]"#).unwrap();
+        assert_eq!(own.plan.fallbacks, Some(["a", "b", "c"].map(str::to_owned).to_vec()));
+        let own = read(&[("x-feathergate-num-retries", "900")], r#","disable_fallbacks":true,"timeout":null"#).unwrap();
+        assert_eq!((own.plan.retries, own.plan.no_fallbacks), (Some(MOST_RETRIES), true));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (headers, fields, want) in [
+            (&[("x-litellm-timeout", "soon")][..], "", "the header `x-litellm-timeout` must be a number of 0 or more"),
+            (
+                &[("x-litellm-num-retries", "-1")],
+                "",
+                "the header `x-litellm-num-retries` must be a number of 0 or more",
+            ),
+            (&[], r#","num_retries":"two""#, "`num_retries` must be a number of 0 or more"),
+            (&[], r#","timeout":-0.5"#, "`timeout` must be a number of 0 or more"),
+            (&[], r#","fallbacks":"a""#, "`fallbacks` must be an array of model names"),
+            (&[], r#","disable_fallbacks":1"#, "`disable_fallbacks` must be true or false"),
+        ] {
+            assert_eq!(read(headers, fields).err().unwrap(), want);
+        }
+    }
+}
