@@ -26,11 +26,11 @@ NODE_STAMP := tests/node/node_modules/.stamp
 # Validation looks nothing up, but will not start without a region.
 OFFLINE := AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1}
 
-.PHONY: help run server test replay fuzz fuzz-smoke check deny package build-FeatherGate deploy rehearse poll bench size clean tools arm-target
+.PHONY: help run server test replay fuzz fuzz-smoke check compare-litellm deny package build-FeatherGate deploy rehearse poll bench size clean tools arm-target
 
 help: ## lists the targets
 	@echo "make TARGET [CONFIG=my.yaml] [ARGS=...]"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-13s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
 
 run: ## builds and starts the server on 127.0.0.1:8080 with config/demo.yaml; needs only Rust (CONFIG=, BIND=)
 	cargo run --locked -- --config "$(or $(CONFIG),config/demo.yaml)" --bind $(BIND) $(ARGS)
@@ -54,6 +54,13 @@ replay: tools ## recorded traffic through every conversion, and the requests aga
 		FEATHERGATE_REPLAY_OUT="$(abspath $(REPLAYED))" cargo test --locked --test replay -- --nocapture --test-threads 1 && \
 		$(VENV)/bin/python -B tests/validate/validate.py $(REPLAYED)/requests.jsonl; \
 	fi
+
+COMPARE_VENV := target/compare-venv
+
+compare-litellm: $(COMPARE_VENV)/.stamp ## decisions beside those of the real litellm proxy; some minutes (ARGS="--only NAME" for a part)
+	@[ -n "$$FEATHERGATE_BIN" ] || cargo build --locked
+	FEATHERGATE_BIN="$${FEATHERGATE_BIN:-$(abspath $(TARGET))/debug/feathergate}" \
+		$(COMPARE_VENV)/bin/python -B tests/compare/run.py $(ARGS)
 
 check: tools ## format, lints on each set of features, documents, template; changes nothing
 	cargo fmt --check
@@ -147,6 +154,12 @@ $(VENV)/.stamp: tests/requirements.txt tests/python/clients.txt
 		echo "make: Python cannot make an environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/python/clients.txt
+	@touch $@
+
+$(COMPARE_VENV)/.stamp: tests/compare/requirements.txt
+	@mkdir -p $(dir $(COMPARE_VENV))
+	python3 -m venv --clear $(COMPARE_VENV)
+	$(COMPARE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/compare/requirements.txt
 	@touch $@
 
 $(NODE_STAMP): tests/node/package-lock.json $(VENV)/.stamp
