@@ -26,7 +26,7 @@ NODE_STAMP := tests/node/node_modules/.stamp
 # Validation looks nothing up, but will not start without a region.
 OFFLINE := AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-us-east-1}
 
-.PHONY: help run server test replay fuzz fuzz-smoke check compare-litellm deny package build-FeatherGate deploy rehearse poll bench size clean tools arm-target
+.PHONY: help run server test replay fuzz fuzz-smoke check compare-litellm deny package build-FeatherGate deploy rehearse poll bench size prices clean tools arm-target
 
 help: ## lists the targets
 	@echo "make TARGET [CONFIG=my.yaml] [ARGS=...]"
@@ -142,6 +142,11 @@ size: ## the sizes of `make package`, against their bounds
 	rows = [("bootstrap", i.file_size, 5.6), ("bootstrap, zipped", i.compress_size, 2.85)]; \
 	[print(f"{name:20}{size / 1e6:6.2f} MB, at most {most} MB") for name, size, most in rows]; \
 	sys.exit(any(size > most * 1e6 for _, size, most in rows) and "size: too big")'
+
+# Of litellm's package in the tests' environment, or of its repository: model_prices_and_context_window.json.
+prices: ## writes config/prices.json anew from litellm's table (SOURCE=file, ARGS="--date 2026-11-21")
+	@test -n "$(SOURCE)" || { echo "prices: name the table: make prices SOURCE=model_prices_and_context_window.json" >&2; exit 1; }
+	python3 tests/prices.py "$(SOURCE)" $(ARGS) > $(TARGET)/prices.json && mv $(TARGET)/prices.json config/prices.json
 
 clean: ## removes what was built, and the tools
 	cargo clean

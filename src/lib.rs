@@ -2,6 +2,7 @@
 
 // Layer 0: pure.
 pub mod calendar;
+pub mod meter;
 pub mod prompt;
 pub mod route;
 pub mod wire;

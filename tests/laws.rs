@@ -457,6 +457,7 @@ fn counts_add_up_for_every_client() {
                 cache_read: read,
                 cache_write: write,
                 reasoning,
+                ..Usage::default()
             })
         ],
     );

@@ -13,10 +13,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first. A file may import from its own layer and those below.
-const LAYERS: [&[&str]; 5] =
-    [&["wire", "route", "prompt", "calendar"], &["config", "observe"], &["upstream"], &["gateway"], &["front"]];
+const LAYERS: [&[&str]; 5] = [
+    &["wire", "route", "prompt", "calendar", "meter"],
+    &["config", "observe"],
+    &["upstream"],
+    &["gateway"],
+    &["front"],
+];
 /// Pure rooms, and what must not be named there.
-const PURE: [&str; 4] = ["wire", "route", "prompt", "calendar"];
+const PURE: [&str; 5] = ["wire", "route", "prompt", "calendar", "meter"];
 const IMPURE: [&str; 9] =
     ["tokio::", "reqwest::", "std::fs", "std::net", "std::time", "Instant", "SystemTime", "fastrand", "std::env"];
 const LONGEST: usize = 500;

@@ -373,7 +373,7 @@ fn what_counts_as_content() {
 #[test]
 fn usage_is_read_and_its_frame_hidden_only_where_we_asked_for_it() {
     let (out, tally) = run(tap(Wire::OpenAiChat, None, true), &[OPENAI.as_bytes()]);
-    let usage = Usage { input: Some(8), output: Some(5), cache_read: Some(4), cache_write: None, reasoning: Some(2) };
+    let usage = Usage { input: Some(8), output: Some(5), cache_read: Some(4), reasoning: Some(2), ..Usage::default() };
     assert_eq!(tally.usage, usage);
     let frames: Vec<&str> = OPENAI.split_inclusive("\n\n").collect();
     assert_eq!(String::from_utf8(out).unwrap(), [&frames[..4], &frames[5..]].concat().concat());

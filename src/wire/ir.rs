@@ -15,8 +15,14 @@ pub struct Usage {
     pub cache_read: Option<u64>,
     /// Input tokens written to the prompt cache.
     pub cache_write: Option<u64>,
+    /// The part of `cache_write` that is kept for an hour.
+    pub cache_write_hour: Option<u64>,
     /// The part of `output` that was reasoning.
     pub reasoning: Option<u64>,
+    /// The part of `input` that was audio.
+    pub audio_input: Option<u64>,
+    /// The part of `output` that was audio.
+    pub audio_output: Option<u64>,
 }
 
 impl Usage {
@@ -26,7 +32,10 @@ impl Usage {
         self.output = newer.output.or(self.output);
         self.cache_read = newer.cache_read.or(self.cache_read);
         self.cache_write = newer.cache_write.or(self.cache_write);
+        self.cache_write_hour = newer.cache_write_hour.or(self.cache_write_hour);
         self.reasoning = newer.reasoning.or(self.reasoning);
+        self.audio_input = newer.audio_input.or(self.audio_input);
+        self.audio_output = newer.audio_output.or(self.audio_output);
     }
 }
 

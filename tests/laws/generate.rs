@@ -130,6 +130,7 @@ pub(crate) fn usage() -> impl Strategy<Value = Usage> {
             cache_read: Some(read),
             cache_write: Some(write),
             reasoning: Some(output * part / 100),
+            ..Usage::default()
         },
     )
 }

@@ -403,8 +403,14 @@ mod tests {
         assert_eq!(choice.pieces[0].seal, Some((Origin::Anthropic, "s1".into())));
         let cited = Citation { url: "https://a".into(), title: "".into(), start: 4, end: 8 };
         assert_eq!(choice.citations, [cited]);
-        let usage =
-            Usage { input: Some(5), output: Some(9), cache_read: Some(20), cache_write: Some(100), reasoning: Some(3) };
+        let usage = Usage {
+            input: Some(5),
+            output: Some(9),
+            cache_read: Some(20),
+            cache_write: Some(100),
+            reasoning: Some(3),
+            ..Usage::default()
+        };
         assert_eq!((answer.usage, answer.tier.as_deref(), answer.id.as_str()), (usage, Some("default"), "msg_1"));
     }
 

@@ -421,7 +421,7 @@ mod tests {
     fn w11_usage_is_a_total_that_later_events_replace() {
         let answer = folded(&run(&all()));
         let want =
-            Usage { input: Some(5), output: Some(9), cache_read: Some(20), cache_write: Some(100), reasoning: None };
+            Usage { input: Some(5), output: Some(9), cache_read: Some(20), cache_write: Some(100), ..Usage::default() };
         assert_eq!((answer.usage, answer.tier.as_deref()), (want, Some("default")));
         let corrected = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":22397,"cache_read_input_tokens":0,"output_tokens":3,"output_tokens_details":{"thinking_tokens":2}}}"#;
         let answer = folded(&run(&[START.into(), corrected.into(), STOP.into()]));
@@ -431,6 +431,7 @@ mod tests {
             cache_read: Some(0),
             cache_write: Some(100),
             reasoning: Some(2),
+            ..Usage::default()
         };
         assert_eq!(answer.usage, want);
     }

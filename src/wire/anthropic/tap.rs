@@ -24,6 +24,7 @@ pub(super) fn usage_of(text: &str) -> Usage {
         output_tokens: Option<u64>,
         cache_read_input_tokens: Option<u64>,
         cache_creation_input_tokens: Option<u64>,
+        cache_creation: Option<Written>,
         output_tokens_details: Option<Output>,
     }
     fields!(Raw {
@@ -31,8 +32,14 @@ pub(super) fn usage_of(text: &str) -> Usage {
         output_tokens,
         cache_read_input_tokens,
         cache_creation_input_tokens,
+        cache_creation,
         output_tokens_details,
     });
+    #[derive(Default)]
+    struct Written {
+        ephemeral_1h_input_tokens: Option<u64>,
+    }
+    fields!(Written { ephemeral_1h_input_tokens });
     #[derive(Default)]
     struct Output {
         thinking_tokens: Option<u64>,
@@ -40,12 +47,16 @@ pub(super) fn usage_of(text: &str) -> Usage {
     fields!(Output { thinking_tokens });
 
     let Ok(raw) = serde_json::from_str::<Raw>(text) else { return Usage::default() };
+    // Servers that do not know for how long, as this one, write 0.
+    let hour = raw.cache_creation.and_then(|written| written.ephemeral_1h_input_tokens).filter(|hour| *hour > 0);
     Usage {
         input: raw.input_tokens,
         output: raw.output_tokens,
         cache_read: raw.cache_read_input_tokens,
         cache_write: raw.cache_creation_input_tokens,
+        cache_write_hour: hour,
         reasoning: raw.output_tokens_details.and_then(|details| details.thinking_tokens),
+        ..Usage::default()
     }
 }
 
@@ -103,4 +114,23 @@ fn message_start(data: &[u8]) -> Sign {
 
 fn usage_in(data: &[u8]) -> Usage {
     read_json::<Body<'_>>(data).ok().and_then(|body| body.usage).map(|usage| usage_of(usage.get())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_cache_keeps_for_an_hour_is_told_apart() {
+        let text = r#"{"input_tokens":2,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5},"output_tokens":1}"#;
+        let want = Usage {
+            input: Some(2),
+            output: Some(1),
+            cache_write: Some(9),
+            cache_write_hour: Some(5),
+            ..Usage::default()
+        };
+        assert_eq!(usage_of(text), want);
+        assert_eq!(usage_of(&text.replace(r#"{"ephemeral_5m"#, r#"null,"x":{"ephemeral_5m"#)).cache_write_hour, None);
+    }
 }

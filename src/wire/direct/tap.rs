@@ -51,28 +51,37 @@ fn usage_of(text: &str) -> Usage {
     }
     fields!(Raw {
         input_tokens = "input_tokens" | "prompt_tokens", output_tokens = "output_tokens" | "completion_tokens",
-        input_tokens_details = "input_tokens_details" | "prompt_tokens_details",
+        // Transcriptions say `input_token_details`.
+        input_tokens_details = "input_tokens_details" | "prompt_tokens_details" | "input_token_details",
         output_tokens_details = "output_tokens_details" | "completion_tokens_details",
     });
     #[derive(Default)]
     struct Input {
-        cached_tokens: Option<u64>,
+        cached: Option<u64>,
+        written: Option<u64>,
+        audio: Option<u64>,
     }
-    fields!(Input { cached_tokens });
+    fields!(Input { cached = "cached_tokens", written = "cache_write_tokens", audio = "audio_tokens" });
     #[derive(Default)]
     struct Output {
-        reasoning_tokens: Option<u64>,
+        reasoning: Option<u64>,
+        audio: Option<u64>,
     }
-    fields!(Output { reasoning_tokens });
+    fields!(Output { reasoning = "reasoning_tokens", audio = "audio_tokens" });
 
     let Ok(raw) = serde_json::from_str::<Raw>(text) else { return Usage::default() };
-    let cached = raw.input_tokens_details.and_then(|details| details.cached_tokens);
+    let details = raw.input_tokens_details.unwrap_or_default();
+    let answered = raw.output_tokens_details.unwrap_or_default();
+    let cached = details.cached.unwrap_or(0).saturating_add(details.written.unwrap_or(0));
     Usage {
-        input: raw.input_tokens.map(|input| input.saturating_sub(cached.unwrap_or(0))),
+        input: raw.input_tokens.map(|input| input.saturating_sub(cached)),
         output: raw.output_tokens,
-        cache_read: cached,
-        cache_write: None,
-        reasoning: raw.output_tokens_details.and_then(|details| details.reasoning_tokens),
+        cache_read: details.cached,
+        cache_write: details.written,
+        reasoning: answered.reasoning,
+        audio_input: details.audio,
+        audio_output: answered.audio,
+        ..Usage::default()
     }
 }
 
@@ -215,6 +224,28 @@ mod tests {
         let failure =
             event(Some(b"error"), br#"{"message":"slow","code":"rate_limit_exceeded"}"#, false).failure.unwrap();
         assert_eq!(failure.kind, FailureKind::RateLimited);
+    }
+
+    #[test]
+    fn kinds_of_tokens_are_told_apart() {
+        for (text, want) in [
+            (
+                r#"{"type":"tokens","input_tokens":14,"input_token_details":{"text_tokens":4,"audio_tokens":10},"output_tokens":45}"#,
+                Usage { input: Some(14), output: Some(45), audio_input: Some(10), ..Usage::default() },
+            ),
+            (
+                r#"{"input_tokens":14,"input_tokens_details":{"cached_tokens":3,"cache_write_tokens":5},"output_tokens":1}"#,
+                Usage {
+                    input: Some(6),
+                    output: Some(1),
+                    cache_read: Some(3),
+                    cache_write: Some(5),
+                    ..Usage::default()
+                },
+            ),
+        ] {
+            assert_eq!(usage_of(text), want, "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! transport ends (recorded traffic, 2026-08).
 
 use super::partial::Arguments;
-use super::types::{Candidate, Counts, Feedback, Frame, FunctionCall, Loose, Part};
+use super::types::{Candidate, Counts, Feedback, Frame, FunctionCall, Loose, Part, audio as audio_in};
 use super::{error, grounding, logprobs};
 use crate::wire::chat::Origin;
 use crate::wire::event::{Block, Event, Sink, Stop};
@@ -62,6 +62,8 @@ struct Totals {
     candidates: Option<u64>,
     thoughts: Option<u64>,
     total: Option<u64>,
+    /// Audio in the prompt, in the cached part of it, and in the candidates.
+    audio: [Option<u64>; 3],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,6 +345,10 @@ impl Totals {
         newer(&mut self.candidates, &counts.candidates_token_count);
         newer(&mut self.thoughts, &counts.thoughts_token_count);
         newer(&mut self.total, &counts.total_token_count);
+        let audio = [&counts.prompt_tokens_details, &counts.cache_tokens_details, &counts.candidates_tokens_details];
+        for (old, new) in self.audio.iter_mut().zip(audio) {
+            *old = audio_in(new.as_ref()).or(*old);
+        }
     }
 
     fn usage(&self) -> Usage {
@@ -352,12 +358,15 @@ impl Totals {
             (None, None) => self.total.zip(input).map(|(total, input)| total.saturating_sub(input)),
             (candidates, thoughts) => Some(candidates.unwrap_or(0).saturating_add(thoughts.unwrap_or(0))),
         };
+        let [heard, cached, spoken] = self.audio;
         Usage {
             input: input.map(|input| input.saturating_sub(self.cached.unwrap_or(0))),
             output,
             cache_read: self.cached,
-            cache_write: None,
             reasoning: self.thoughts,
+            audio_input: heard.map(|heard| heard.saturating_sub(cached.unwrap_or(0))),
+            audio_output: spoken,
+            ..Usage::default()
         }
     }
 }
@@ -686,15 +695,22 @@ mod tests {
                     all.replace(*usage);
                 }
             }
-            (all.input, all.cache_read, all.output, all.reasoning)
+            ([all.input, all.cache_read, all.output, all.reasoning], [all.audio_input, all.audio_output])
         };
+        let counts = |counts| (counts, [None, None]);
         let one = r#"{"promptTokenCount":8,"candidatesTokenCount":1,"thoughtsTokenCount":3,"cachedContentTokenCount":2,"totalTokenCount":12}"#;
-        assert_eq!(usage(&[one]), (Some(6), Some(2), Some(4), Some(3)));
+        assert_eq!(usage(&[one]), counts([Some(6), Some(2), Some(4), Some(3)]));
         let two = r#"{"promptTokenCount":"10","toolUsePromptTokenCount":5,"candidatesTokenCount":7}"#;
-        assert_eq!(usage(&[one, two]), (Some(13), Some(2), Some(10), Some(3)));
+        assert_eq!(usage(&[one, two]), counts([Some(13), Some(2), Some(10), Some(3)]));
         // What is 0 is left out, and what is unknown is not 0.
-        assert_eq!(usage(&[r#"{"promptTokenCount":8,"totalTokenCount":8}"#]), (Some(8), None, Some(0), None));
-        assert_eq!(usage(&[r#"{"trafficType":"ON_DEMAND"}"#]), (None, None, None, None));
+        assert_eq!(usage(&[r#"{"promptTokenCount":8,"totalTokenCount":8}"#]), counts([Some(8), None, Some(0), None]));
+        assert_eq!(usage(&[r#"{"trafficType":"ON_DEMAND"}"#]), counts([None, None, None, None]));
+        let spoken = r#"{"promptTokenCount":9,"cachedContentTokenCount":4,"candidatesTokenCount":7,
+            "promptTokensDetails":[{"modality":"TEXT","tokenCount":2},{"modality":"AUDIO","tokenCount":7}],
+            "cacheTokensDetails":[{"modality":4,"tokenCount":"3"}],"candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":6}]}"#;
+        assert_eq!(usage(&[spoken]), ([Some(5), Some(4), Some(7), None], [Some(4), Some(6)]));
+        let odd = r#"{"promptTokenCount":9,"totalTokenCount":9,"promptTokensDetails":{"AUDIO":1}}"#;
+        assert_eq!(usage(&[odd]), counts([Some(9), None, Some(0), None]));
     }
 
     #[test]

@@ -114,6 +114,9 @@ pub(super) struct Counts<'a> {
     pub(super) thoughts_token_count: Loose<'a>,
     pub(super) total_token_count: Loose<'a>,
     pub(super) service_tier: Loose<'a>,
+    pub(super) prompt_tokens_details: Option<Json<'a>>,
+    pub(super) cache_tokens_details: Option<Json<'a>>,
+    pub(super) candidates_tokens_details: Option<Json<'a>>,
 }
 fields!(Counts<'a> {
     prompt_token_count = "promptTokenCount" | "prompt_token_count",
@@ -122,7 +125,24 @@ fields!(Counts<'a> {
     candidates_token_count = "candidatesTokenCount" | "candidates_token_count",
     thoughts_token_count = "thoughtsTokenCount" | "thoughts_token_count",
     total_token_count = "totalTokenCount" | "total_token_count", service_tier = "serviceTier" | "service_tier",
+    prompt_tokens_details = "promptTokensDetails" | "prompt_tokens_details",
+    cache_tokens_details = "cacheTokensDetails" | "cache_tokens_details",
+    candidates_tokens_details = "candidatesTokensDetails" | "candidates_tokens_details",
 });
+
+#[derive(Debug, Default)]
+struct Modal<'a> {
+    modality: Loose<'a>,
+    token_count: Loose<'a>,
+}
+fields!(Modal<'a> { modality, token_count = "tokenCount" | "token_count" });
+
+/// The tokens of audio in a list of counts by modality (`AUDIO` is 4 in `v1beta`'s `Modality`, 2026-08).
+pub(super) fn audio(details: Option<&Json<'_>>) -> Option<u64> {
+    let details = serde_json::from_str::<Vec<Modal<'_>>>(details?.get()).ok()?;
+    let audio = |one: &&Modal<'_>| matches!(&one.modality, Loose::Number(4)) || one.modality.word() == "AUDIO";
+    details.iter().find(audio)?.token_count.count()
+}
 
 /// A number or a word: enums come as numbers where the request asked for that, and 64-bit integers as strings. Anything else
 /// is taken for nothing.

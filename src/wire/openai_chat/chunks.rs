@@ -325,8 +325,8 @@ mod tests {
             input: Some(3),
             output: Some(4),
             cache_read: Some(2),
-            cache_write: None,
             reasoning: Some(1),
+            ..Usage::default()
         })
     }
 

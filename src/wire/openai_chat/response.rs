@@ -398,7 +398,7 @@ mod tests {
                     cache_read: Some(20),
                     cache_write: Some(100),
                     output: Some(7),
-                    reasoning: None,
+                    ..Usage::default()
                 },
                 Some(
                     r#""usage":{"prompt_tokens":125,"completion_tokens":7,"total_tokens":132,"prompt_tokens_details":{"cached_tokens":20,"cache_write_tokens":100}}"#,

@@ -489,6 +489,13 @@ mod tests {
     }
 
     #[test]
+    fn audio_is_told_apart() {
+        let text = r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"audio_tokens":8},"completion_tokens_details":{"audio_tokens":4}}"#;
+        let usage = super::super::tap::usage_of(text);
+        assert_eq!([usage.input, usage.audio_input, usage.audio_output], [Some(10), Some(8), Some(4)]);
+    }
+
+    #[test]
     fn counts_of_all_vendors() {
         for (usage, want) in [
             (r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}"#, "10/-/-/5/-"),

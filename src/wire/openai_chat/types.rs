@@ -258,16 +258,18 @@ fields!(Usage {
 
 #[derive(Debug, Default)]
 struct PromptDetails {
-    cached_tokens: Lax<u64>,
-    cache_write_tokens: Lax<u64>,
+    cached: Lax<u64>,
+    written: Lax<u64>,
+    audio: Lax<u64>,
 }
-fields!(PromptDetails { cached_tokens, cache_write_tokens });
+fields!(PromptDetails { cached = "cached_tokens", written = "cache_write_tokens", audio = "audio_tokens" });
 
 #[derive(Debug, Default)]
 struct CompletionDetails {
-    reasoning_tokens: Lax<u64>,
+    reasoning: Lax<u64>,
+    audio: Lax<u64>,
 }
-fields!(CompletionDetails { reasoning_tokens });
+fields!(CompletionDetails { reasoning = "reasoning_tokens", audio = "audio_tokens" });
 
 impl Usage {
     /// The counts as we keep them: the prompt without what the cache had to do with, the answer with its reasoning.
@@ -275,12 +277,13 @@ impl Usage {
         let details = self.prompt_tokens_details.0.as_ref();
         let prompt = self.prompt_tokens.0;
         // DeepSeek reports the cached part beside the prompt, not within its details.
-        let cache_read = details.and_then(|details| details.cached_tokens.0).or(self.prompt_cache_hit_tokens.0);
+        let cache_read = details.and_then(|details| details.cached.0).or(self.prompt_cache_hit_tokens.0);
         // Azure has told more of the cache than there was of the prompt.
         let cache_read = cache_read.map(|tokens| tokens.min(prompt.unwrap_or(tokens)));
-        let cache_write = details.and_then(|details| details.cache_write_tokens.0);
+        let cache_write = details.and_then(|details| details.written.0);
         let cached = cache_read.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
-        let reasoning = self.completion_tokens_details.0.as_ref().and_then(|details| details.reasoning_tokens.0);
+        let answered = self.completion_tokens_details.0.as_ref();
+        let reasoning = answered.and_then(|details| details.reasoning.0);
         let output = self.completion_tokens.0.map(|completion| {
             // xAI, and Gemini by way of others, count reasoning beside the completion; the total gives them away.
             let both = completion.saturating_add(reasoning.unwrap_or(0));
@@ -293,6 +296,9 @@ impl Usage {
             cache_read,
             cache_write,
             reasoning,
+            audio_input: details.and_then(|details| details.audio.0),
+            audio_output: answered.and_then(|details| details.audio.0),
+            ..ir::Usage::default()
         }
     }
 }

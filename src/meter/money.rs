@@ -1,0 +1,63 @@
+//! An amount of dollars.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// US dollars in units of 1e-12, which make the price of a token and all sums of it whole. At most 18 million dollars: sums
+/// stop there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Money(pub u64);
+
+impl Money {
+    /// One dollar.
+    pub const DOLLAR: u64 = 1_000_000_000_000;
+
+    /// The sum.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+/// Dollars, exact, as a decimal number without zeros at its end and without an exponent.
+impl fmt::Display for Money {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (dollars, rest) = (self.0 / Self::DOLLAR, self.0 % Self::DOLLAR);
+        if rest == 0 {
+            return write!(formatter, "{dollars}");
+        }
+        let digits = format!("{rest:012}");
+        write!(formatter, "{dollars}.{}", digits.trim_end_matches('0'))
+    }
+}
+
+/// A JSON number, exact. Only for `serde_json`.
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(self.to_string()).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_written_exactly() {
+        for (amount, want) in [
+            (0, "0"),
+            (1, "0.000000000001"),
+            (30_500_000, "0.0000305"),
+            (Money::DOLLAR, "1"),
+            (12 * Money::DOLLAR + 340_000_000_000, "12.34"),
+            (u64::MAX, "18446744.073709551615"),
+        ] {
+            assert_eq!(Money(amount).to_string(), want);
+            assert_eq!(serde_json::to_string(&Some(Money(amount))).unwrap(), want);
+        }
+        assert_eq!(Money(u64::MAX).plus(Money(1)), Money(u64::MAX));
+        assert_eq!(Money(2).plus(Money(3)), Money(5));
+    }
+}
