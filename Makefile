@@ -146,6 +146,7 @@ size: ## the sizes of `make package`, against their bounds
 # Of litellm's package in the tests' environment, or of its repository: model_prices_and_context_window.json.
 prices: ## writes config/prices.json anew from litellm's table (SOURCE=file, ARGS="--date 2026-11-21")
 	@test -n "$(SOURCE)" || { echo "prices: name the table: make prices SOURCE=model_prices_and_context_window.json" >&2; exit 1; }
+	@mkdir -p $(TARGET)
 	python3 tests/prices.py "$(SOURCE)" $(ARGS) > $(TARGET)/prices.json && mv $(TARGET)/prices.json config/prices.json
 
 clean: ## removes what was built, and the tools

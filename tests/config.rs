@@ -26,6 +26,8 @@ use feathergate::wire::{OnLoss, Wire};
 
 #[path = "config/limits.rs"]
 mod limits;
+#[path = "config/prices.rs"]
+mod prices;
 
 fn env(name: &str) -> Option<String> {
     let value = match name {
@@ -435,6 +437,7 @@ fn each_fact_of_a_model_can_be_said() {
     for row in Section::Info.rows().iter().filter(|row| row.status == Status::Exact) {
         let plain =
             ["id", "mode", "max_input_tokens", "blocked", "enabled", "cooldown_time", "thinking"].contains(&row.name);
+        let plain = plain || row.name == "base_model" || feathergate::meter::key(row.name).is_some();
         assert!(plain || EACH.iter().any(|(_, info, _)| info.contains(row.name)), "{}", row.name);
     }
 }
@@ -592,14 +595,20 @@ feathergate: {fallback_on_bad_request: true, max_request_tokens: 1000, error_pat
             (it.order, it.rpm, it.tpm, it.parallel, it.num_retries),
             (2, Some(10), Some(1000), Some(3), Some(0))
         );
-        assert_eq!((it.cost, it.cooldown), (Some(750_000), Cooldown { time: 60_000, fixed: true, ..cooldown }));
+        assert_eq!(
+            (it.price.of_a_pair(), it.cooldown),
+            (Some(750_000), Cooldown { time: 60_000, fixed: true, ..cooldown })
+        );
         assert_eq!(
             (it.tags.join(" "), it.region.as_deref(), it.max_input_tokens),
             ("paid eu".to_owned(), Some("eu"), None)
         );
     }
     assert_eq!((third.order, third.rpm, third.tpm, third.parallel), (u32::MAX, None, None, Some(8)));
-    assert_eq!((third.num_retries, third.cost, third.max_input_tokens), (Some(1), Some(2_000_000), Some(1000)));
+    assert_eq!(
+        (third.num_retries, third.price.of_a_pair(), third.max_input_tokens),
+        (Some(1), Some(2_000_000), Some(1000))
+    );
     assert_eq!((third.tags.join(" "), third.region.as_deref()), ("free".to_owned(), None));
     // No time is no cooldown; and the entry's own number wins over the router's by class.
     let own =
@@ -607,7 +616,7 @@ feathergate: {fallback_on_bad_request: true, max_request_tokens: 1000, error_pat
     assert_eq!(third.cooldown, own);
     let slow = &settings.groups[1].deployments[0];
     let both = policy(&[(Class::RateLimit, 2), (Class::Timeout, 1)]);
-    assert_eq!((slow.cost, slow.cooldown), (None, Cooldown { policy: both, ..cooldown }));
+    assert_eq!((slow.price.of_a_pair(), slow.cooldown), (None, Cooldown { policy: both, ..cooldown }));
     let patterns: Vec<(&str, &str, &str)> = settings.groups[2..]
         .iter()
         .map(|group| (group.name.as_str(), group.deployments[0].vendor.name, group.deployments[0].model.as_str()))
@@ -626,7 +635,7 @@ fn routing_that_is_not_said_has_its_default() {
     assert_eq!((cooldown.off, cooldown.allowed_fails, cooldown.time), (false, None, 5000));
     assert!(settings.aliases.is_empty() && settings.groups[0].retries == retries);
     let it = first(&settings);
-    assert_eq!((it.rpm, it.tpm, it.parallel, it.num_retries, it.cost), (None, None, None, None, None));
+    assert_eq!((it.rpm, it.tpm, it.parallel, it.num_retries, it.price.of_a_pair()), (None, None, None, None, None));
     assert!(it.cooldown == cooldown && it.tags.is_empty() && it.region.is_none() && it.max_input_tokens.is_none());
 }
 
@@ -765,7 +774,7 @@ fn prices_are_exact() {
     ] {
         let yaml =
             entry(&format!("model: openai/x, api_key: k, input_cost_per_token: {price}, output_cost_per_token: 0"));
-        assert_eq!(first(&settings(&yaml, &|_| None)).cost, Some(want), "{price}");
+        assert_eq!(first(&settings(&yaml, &|_| None)).price.of_a_pair(), Some(want), "{price}");
     }
 }
 
@@ -859,7 +868,7 @@ fn check_reports_each_key_with_its_line() {
     assert!(report.has_errors() && report.loses());
     let want = "\
 x.yaml:2   exact        model_list[0].model_name
-x.yaml:4   exact        model_list[0].litellm_params.model
+x.yaml:4   exact        model_list[0].litellm_params.model            no price is known of this model, so its cost is not either
 x.yaml:4   warning      model_list[0].litellm_params.model            the environment variable `OPENAI_API_KEY` is not set; calls to `m` fail until it is
 x.yaml:5   unsupported  model_list[0].litellm_params.budget_duration  budgets are not enforced yet
 x.yaml:6   exact        model_list[0].litellm_params.tempo            a default for requests that do not set it

@@ -7,7 +7,7 @@ use super::known::{self, Section, Status};
 use super::parameters;
 use super::problem::{Place, Problem, nearest, shown};
 use super::raw::{Document, Node};
-use super::resolve;
+use super::resolve::{self, Parts};
 
 /// What is said about one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,13 @@ pub fn report(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> Repo
             }
         })
         .collect();
-    let (errors, warnings) = resolve::problems(document, env);
+    let Parts { errors, warnings, notes, .. } = resolve::problems(document, env);
+    for note in notes {
+        if let Some(row) = rows.iter_mut().find(|row| row.path == note.path) {
+            let said = std::mem::take(&mut row.note);
+            row.note = if said.is_empty() { note.message } else { format!("{said}; {}", note.message) };
+        }
+    }
     let also = |verdict| move |problem| from_problem(document, verdict, problem);
     rows.extend(errors.into_iter().map(also(Verdict::Error)));
     rows.extend(warnings.into_iter().map(also(Verdict::Warning)));

@@ -6,6 +6,7 @@ mod routing;
 
 use super::problem::nearest;
 use super::raw::Node;
+use crate::meter;
 use models::{ENTRY, INFO, PARAMS};
 use routing::ROUTER;
 pub use routing::{STRATEGIES, StrategyName};
@@ -78,6 +79,12 @@ impl Section {
             Some(start) => key.starts_with(start),
             None => row.name == key,
         };
+        // What holds for long prompts only: the bound can be any number.
+        if matches!(self, Self::Params | Self::Info)
+            && let Some((_, Some(_))) = meter::key(key)
+        {
+            return Some(&models::LONG_PRICE);
+        }
         let found = self.rows().iter().find(matches);
         match self {
             Self::Litellm => found.or_else(|| ROUTER.iter().find(matches)),
@@ -121,7 +128,9 @@ const BREAKER: &str = "unlike in litellm the only deployment of a group is left 
                        instance learns by itself who fails";
 const NO_LIMITS: &str = "limits are not enforced yet";
 const NO_BUDGETS: &str = "budgets are not enforced yet";
-const NO_PRICES: &str = "costs are not computed yet";
+const NOT_COUNTED: &str = "what is charged beside tokens is not counted, and neither are other prices for batches and service \
+                           tiers";
+const NO_DISCOUNTS: &str = "nothing is put on prices or taken off; an entry can say its own";
 const NO_CALLBACKS: &str = "there are no callbacks yet; each call is one line in the log";
 const NO_CACHE: &str = "answers are not cached";
 const NO_DATABASE: &str = "there is no database: no virtual keys, teams or spend";
@@ -162,8 +171,9 @@ const LITELLM: &[Known] = &[
     ignored("json_logs", LOG),
     ignored("redact_user_api_key_info", "keys are never logged"),
     approximate("turn_off_message_logging", "texts are not logged unless `feathergate.log_bodies` says so"),
-    ignored("cost_discount_config", NO_PRICES),
-    ignored("cost_margin_config", NO_PRICES),
+    unsupported("cost_discount_config", NO_DISCOUNTS),
+    unsupported("cost_margin_config", NO_DISCOUNTS),
+    exact("include_cost_in_streaming_usage", "`usage.cost` in the last event of a stream, where the price is known"),
     ignored("telemetry", "there is no telemetry"),
     ignored("suppress_debug_info", LOG),
     ignored("log_raw_request_response", LOG),
@@ -279,6 +289,10 @@ const FEATHERGATE: &[Known] = &[
     exact("direct_models", "what may be asked for as `provider/model`, with the provider's own key"),
     exact("redirects", "other names, which win over groups of the same name"),
     exact("fallback_on_bad_request", "plain 400s fall back too, as in litellm"),
+    exact(
+        "prices",
+        "of models as `provider/model` or `model`, with `*`: over the built-in table, under what an entry says",
+    ),
     exact("max_request_tokens", "a request that is estimated longer is refused"),
     exact("error_patterns", "a successful answer that holds one of these texts is a failure"),
     exact("disclose_upstream", "answers name the upstream's host and model in headers"),

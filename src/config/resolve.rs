@@ -15,6 +15,7 @@ mod fallbacks;
 mod limits;
 mod models;
 mod names;
+mod prices;
 mod prompts;
 mod reader;
 mod routing;
@@ -63,7 +64,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> (Vec<PathBuf>,
 /// # Errors
 /// Everything that keeps the configuration from being used.
 pub fn resolve(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> Result<Resolved, Problems> {
-    let (settings, errors, more) = parts(document, env);
+    let Parts { settings, errors, warnings: more, .. } = parts(document, env);
     if !errors.is_empty() {
         return Err(Problems(errors));
     }
@@ -73,13 +74,23 @@ pub fn resolve(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> Res
     Ok(Resolved { settings, warnings })
 }
 
-/// The errors and the warnings of a document, without those about unknown and unsupported keys.
-pub(super) fn problems(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> (Vec<Problem>, Vec<Problem>) {
-    let (_, errors, more) = parts(document, env);
-    (errors, document.warnings().iter().cloned().chain(more).collect())
+/// What a document means, with all that is to be said of it but what is about unknown and unsupported keys.
+pub(super) struct Parts {
+    settings: Settings,
+    pub(super) errors: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+    /// What is worth knowing of a key that works.
+    pub(super) notes: Vec<Problem>,
 }
 
-fn parts(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> (Settings, Vec<Problem>, Vec<Problem>) {
+/// The errors, the warnings and the notes of a document.
+pub(super) fn problems(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> Parts {
+    let mut parts = parts(document, env);
+    parts.warnings.splice(..0, document.warnings().iter().cloned());
+    parts
+}
+
+fn parts(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> Parts {
     let mut reader = Reader::new(document, env);
     reader.environment();
     let mut settings = own_settings(&mut reader);
@@ -97,8 +108,10 @@ fn parts(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> (Settings
     settings.stream_timeout = stream_timeout(&mut reader);
     settings.prompts = prompts::read(&mut reader, &settings.groups);
     settings.limits = limits::limits(&mut reader, &settings.groups);
+    settings.stream_cost = stream_cost(&mut reader);
+    let notes = reader.notes();
     let (errors, warnings) = reader.finish();
-    (settings, errors, warnings)
+    Parts { settings, errors, warnings, notes }
 }
 
 /// The `feathergate` section over the defaults.
@@ -124,6 +137,7 @@ fn own_settings(reader: &mut Reader<'_>) -> Settings {
         routing: Routing { mock_testing: true, ..Routing::default() },
         prompts: Prompts::default(),
         limits: Limits::default(),
+        stream_cost: false,
     };
     let place = Place::root().key("feathergate");
     for (key, node) in reader.section("feathergate") {
@@ -233,6 +247,12 @@ fn timeout(reader: &mut Reader<'_>) -> Duration {
 
 fn stream_timeout(reader: &mut Reader<'_>) -> Option<Duration> {
     first_duration(reader, &[("router_settings", "stream_timeout"), ("litellm_settings", "stream_timeout")])
+}
+
+/// Whether streams tell their cost.
+fn stream_cost(reader: &mut Reader<'_>) -> bool {
+    let setting = reader.setting("litellm_settings", "include_cost_in_streaming_usage");
+    setting.and_then(|(place, node)| reader.boolean(&place, node)).unwrap_or(false)
 }
 
 /// The first of these that is set; the others are still checked.

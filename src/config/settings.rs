@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use super::network::Network;
 use super::secret::{ParameterName, Text};
 use super::vendor::Vendor;
+use crate::meter::{Price, Pricing};
 use crate::prompt::Prompts;
 use crate::route::limit::Rates;
 use crate::route::rules::{Cooldown, Fallbacks, Retries, Strategy, StrategyArgs};
@@ -59,6 +60,8 @@ pub struct Settings {
     pub prompts: Prompts,
     /// `feathergate.limits`, and litellm's keys for the same.
     pub limits: Limits,
+    /// `litellm_settings.include_cost_in_streaming_usage`: where a stream shows its usage, the cost stands with it.
+    pub stream_cost: bool,
 }
 
 /// Another name for a model.
@@ -173,8 +176,11 @@ pub struct Deployment {
     pub parallel: Option<u32>,
     /// `num_retries`, else `max_retries`: in place of the group's where the first attempt went here.
     pub num_retries: Option<u32>,
-    /// `input_cost_per_token` plus `output_cost_per_token`, in 1e-12 dollars, where both are said.
-    pub cost: Option<u64>,
+    /// What its tokens cost: what the entry says, over `feathergate.prices`, over the embedded table. Nothing is known of a
+    /// pattern's but what the operator says.
+    pub price: Arc<Price>,
+    /// Where `price` comes from, for the models that a pattern is filled to.
+    pub pricing: Arc<Pricing>,
     /// When it is left alone: the router's rules with the entry's own over them.
     pub cooldown: Cooldown,
     /// `tags`.
@@ -288,7 +294,8 @@ impl Deployment {
         if let Some(facts) = &self.facts {
             facts(&mut profile);
         }
-        Arc::new(Self { model, profile, ..Self::clone(self) })
+        let price = Arc::new(self.pricing.price(self.vendor.name, &model));
+        Arc::new(Self { model, profile, price, ..Self::clone(self) })
     }
 
     /// The parameters that a call to this deployment needs.

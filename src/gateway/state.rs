@@ -103,7 +103,7 @@ fn member(deployment: &Deployment, place: usize) -> Member {
         rpm: deployment.rpm,
         tpm: deployment.tpm,
         parallel: deployment.parallel,
-        cost: deployment.cost,
+        cost: deployment.price.of_a_pair(),
         retries: deployment.num_retries,
         cooldown: deployment.cooldown,
     }

@@ -9,4 +9,4 @@ mod table;
 
 pub use money::Money;
 pub use price::{Kind, Price, Rates, Tier, key};
-pub use table::{Book, listed, rate};
+pub use table::{Book, Pricing, listed, rate};

@@ -3,6 +3,8 @@
 //! The table is looked up in its text, line by line as tests/prices.py wrote it: nothing is unpacked and nothing is kept. One
 //! look takes some microseconds, when a configuration is loaded and when a wildcard is filled.
 
+use std::sync::Arc;
+
 use memchr::memmem;
 use serde_json::Value;
 
@@ -80,6 +82,35 @@ impl Book {
         let own = self.entries.iter().find(|(name, _)| fits(name, &whole) || fits(name, model));
         let listed = listed(vendor, model).unwrap_or_default();
         own.map_or_else(|| listed.clone(), |(_, own)| own.over(&listed))
+    }
+}
+
+/// What is known of the price of one entry of the configuration, whatever its `*` is filled with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pricing {
+    /// What the entry says itself.
+    pub said: Price,
+    /// The model that it is in truth (`model_info.base_model`), for entries whose name says nothing.
+    pub base_model: Option<String>,
+    /// What the operator says of models.
+    pub book: Arc<Book>,
+}
+
+impl Pricing {
+    /// The price of the entry's model at its vendor.
+    #[must_use]
+    pub fn price(&self, vendor: &str, model: &str) -> Price {
+        let known = match &self.base_model {
+            None => self.book.price(vendor, model),
+            Some(base) => {
+                // Those that are named without a vendor are litellm's short names.
+                let other = base.split_once('/');
+                let names = [Some((vendor, base.as_str())), other, Some(("openai", base)), Some(("anthropic", base))];
+                let prices = names.into_iter().flatten().map(|(vendor, model)| self.book.price(vendor, model));
+                prices.into_iter().find(|price| !price.is_unknown()).unwrap_or_default()
+            }
+        };
+        self.said.over(&known)
     }
 }
 
@@ -170,6 +201,20 @@ mod tests {
             assert_eq!(book.price(vendor, model).base.input, want, "{vendor} {model}");
         }
         assert_eq!(book.price("openai", "gpt-4o").base.output, Some(10_000_000));
+    }
+
+    #[test]
+    fn a_base_model_stands_for_the_name() {
+        for (base, want) in [
+            (None, None),
+            (Some("gpt-5.5"), Some(5_000_000)),
+            (Some("claude-sonnet-4-5"), Some(3_000_000)),
+            (Some("xai/grok-4.5"), Some(2_000_000)),
+            (Some("nothing"), None),
+        ] {
+            let pricing = Pricing { base_model: base.map(str::to_owned), ..Pricing::default() };
+            assert_eq!(pricing.price("openai_like", "mine").base.input, want, "{base:?}");
+        }
     }
 
     #[test]

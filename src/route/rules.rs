@@ -207,7 +207,7 @@ pub struct Member {
     pub tpm: Option<u64>,
     /// `max_parallel_requests`: attempts at one time, under every strategy.
     pub parallel: Option<u32>,
-    /// Input plus output cost of a token, in 1e-12 dollars, where the configuration says it.
+    /// Input plus output cost of a token, in 1e-12 dollars, where it is known.
     pub cost: Option<u64>,
     /// `num_retries` of the entry: in place of the group's, where the first attempt went here.
     pub retries: Option<u32>,

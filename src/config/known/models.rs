@@ -1,8 +1,8 @@
 //! The keys of an entry of `model_list`.
 
 use super::{
-    ATTEMPTS, BREAKER, Known, LOG, NO_ACCESS, NO_BUDGETS, NO_CACHE, NO_CALLBACKS, NO_GUARDRAILS, NO_LIMITS, NO_PRICES,
-    approximate, exact, ignored, unsupported,
+    ATTEMPTS, BREAKER, Known, LOG, NO_ACCESS, NO_BUDGETS, NO_CACHE, NO_CALLBACKS, NO_GUARDRAILS, NO_LIMITS,
+    NOT_COUNTED, approximate, exact, ignored, unsupported,
 };
 
 const CAPABILITY: &str = "counts where a request is converted to another API";
@@ -13,7 +13,12 @@ const NO_VERTEX: &str = "Vertex AI is not supported by this version";
 const NO_AWS: &str = "Bedrock and SageMaker are not supported by this version";
 const AS_WEIGHT: &str = "weighs the choice where no `weight` does; with the strategies by latency, cost and usage it is a \
                          limit, counted in each instance";
-const PRICE: &str = "for `cost-based-routing`; costs are not computed yet";
+const INPUT: &str = "over the built-in table, whose prices of the cache, of audio and of long prompts count no more";
+const OUTPUT: &str = "over the built-in table, whose prices of reasoning, of audio and of long prompts count no more";
+const PART: &str = "in the place of the general price";
+
+/// `input_cost_per_token_above_200k_tokens` and its like.
+pub(super) static LONG_PRICE: Known = exact("input_cost_per_token_above_*", "for requests with longer prompts");
 
 pub(super) const ENTRY: &[Known] = &[
     exact("model_name", ""),
@@ -49,15 +54,21 @@ pub(super) const PARAMS: &[Known] = &[
     exact("cooldown_time", "`model_info.cooldown_time` wins over it"),
     exact("tags", "for `enable_tag_filtering`"),
     approximate("region_name", "heeded with and without `enable_pre_call_checks`; `eu` is a part of it"),
-    approximate("input_cost_per_token", PRICE),
-    approximate("output_cost_per_token", PRICE),
+    exact("input_cost_per_token", INPUT),
+    exact("output_cost_per_token", OUTPUT),
+    exact("cache_read_input_token_cost", PART),
+    exact("cache_creation_input_token_cost", PART),
+    exact("cache_creation_input_token_cost_above_1hr", PART),
+    exact("output_cost_per_reasoning_token", PART),
+    exact("input_cost_per_audio_token", PART),
+    exact("output_cost_per_audio_token", PART),
     ignored("allowed_openai_params", "every parameter that the provider can be told is sent anyway"),
     ignored("use_in_pass_through", "there are no pass-through routes"),
-    ignored("input_cost_per_*", NO_PRICES),
-    ignored("output_cost_per_*", NO_PRICES),
-    ignored("cache_creation_input_*", NO_PRICES),
-    ignored("cache_read_input_*", NO_PRICES),
-    ignored("tiered_pricing", NO_PRICES),
+    ignored("input_cost_per_*", NOT_COUNTED),
+    ignored("output_cost_per_*", NOT_COUNTED),
+    ignored("cache_creation_input_*", NOT_COUNTED),
+    ignored("cache_read_input_*", NOT_COUNTED),
+    unsupported("tiered_pricing", "write `input_cost_per_token_above_128k_tokens` and the like"),
     ignored("no-log", LOG),
     unsupported("itpm", NO_LIMITS),
     unsupported("otpm", NO_LIMITS),
@@ -109,8 +120,15 @@ pub(super) const INFO: &[Known] = &[
     approximate("allowed_fails", BREAKER),
     approximate("allowed_fails_policy", BREAKER),
     exact("cooldown_time", ""),
-    approximate("input_cost_per_token", PRICE),
-    approximate("output_cost_per_token", PRICE),
+    exact("input_cost_per_token", INPUT),
+    exact("output_cost_per_token", OUTPUT),
+    exact("cache_read_input_token_cost", PART),
+    exact("cache_creation_input_token_cost", PART),
+    exact("cache_creation_input_token_cost_above_1hr", PART),
+    exact("output_cost_per_reasoning_token", PART),
+    exact("input_cost_per_audio_token", PART),
+    exact("output_cost_per_audio_token", PART),
+    exact("base_model", "whose price it has"),
     exact("supports_adaptive_thinking", CAPABILITY),
     exact("supports_assistant_prefill", CAPABILITY),
     exact("supports_audio_input", CAPABILITY),
@@ -155,11 +173,10 @@ pub(super) const INFO: &[Known] = &[
     exact("tool_call_ids_back", "the ids it gives its calls have to come back"),
     exact("web_search", "it searches the web when the request says so"),
     exact("top_k", "it takes `top_k`"),
-    ignored("base_model", NO_PRICES),
-    ignored("input_cost_per_*", NO_PRICES),
-    ignored("output_cost_per_*", NO_PRICES),
-    ignored("cache_creation_input_*", NO_PRICES),
-    ignored("cache_read_input_*", NO_PRICES),
+    ignored("input_cost_per_*", NOT_COUNTED),
+    ignored("output_cost_per_*", NOT_COUNTED),
+    ignored("cache_creation_input_*", NOT_COUNTED),
+    ignored("cache_read_input_*", NOT_COUNTED),
     ignored("supports_*", "nothing here depends on it"),
     ignored("db_model", ""),
     ignored("description", ""),

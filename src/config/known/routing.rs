@@ -67,7 +67,7 @@ pub(in super::super) fn strategy(strategy: Strategy) -> (Status, &'static str) {
         ),
         Strategy::CostBased => (
             Status::Approximate,
-            "by the prices that the entries say, those without one last; it remembers nothing, so it holds on Lambda too",
+            "by the prices of an input and an output token, the entry's own or the built-in table's, those without one last; it remembers nothing, so it holds on Lambda too",
         ),
         Strategy::UsageBased => (
             Status::Approximate,

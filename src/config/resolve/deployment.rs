@@ -1,5 +1,7 @@
 //! `litellm_params`: who is called, where, with which key, and what is sent when the client says nothing.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 
 use super::super::parameters;
@@ -80,7 +82,8 @@ pub(super) fn deployments(reader: &mut Reader<'_>, place: &Place, node: &Node, g
                 tpm: None,
                 parallel: None,
                 num_retries: None,
-                cost: None,
+                price: Arc::default(),
+                pricing: Arc::default(),
                 cooldown: Cooldown::default(),
                 tags: Vec::new(),
                 region: None,

@@ -8,7 +8,8 @@ use super::super::raw::Node;
 use super::super::settings::{Deployment, Group, ModelInfo};
 use super::reader::{Reader, elements};
 use super::routing::{self, OwnCooldown, Shared};
-use super::{deployment, facts};
+use super::{deployment, facts, prices};
+use crate::meter::Price;
 use crate::route::rules::Retries;
 use crate::wire::Wire;
 use crate::wire::profile::Profile;
@@ -35,10 +36,10 @@ pub(super) struct Own {
     pub(super) info: ModelInfo,
     blocked: bool,
     pub(super) cooldown: OwnCooldown,
-    /// `input_cost_per_token`, in 1e-12 dollars.
-    pub(super) input_price: Option<u64>,
-    /// `output_cost_per_token`, in 1e-12 dollars.
-    pub(super) output_price: Option<u64>,
+    /// `input_cost_per_token` and the like.
+    pub(super) price: Price,
+    /// `base_model`.
+    pub(super) base_model: Option<String>,
 }
 
 /// A deployment before its weight is known.
@@ -192,6 +193,7 @@ fn deployments(
     };
     let mut found = deployment::deployments(reader, place, params, group);
     routing::entry(reader, (place, params), (own, shared), &mut found);
+    prices::entry(reader, (place, params), (own, &shared.book), &mut found);
     found
 }
 
@@ -318,9 +320,8 @@ fn model_info(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Own {
                 entry.cooldown.policy = Some(routing::allowed_fails_policy(reader, &place, node));
             }
             "cooldown_time" => entry.cooldown.time = reader.wait(&place, node),
-            "input_cost_per_token" => entry.input_price = routing::price(reader, &place, node),
-            "output_cost_per_token" => entry.output_price = routing::price(reader, &place, node),
-            _ => {}
+            "base_model" => entry.base_model = reader.string(&place, node).map(|name| name.trim().to_owned()),
+            _ => prices::said(reader, &place, (key, node), &mut entry.price),
         }
     }
     entry.info.max_output_tokens = entry.info.max_output_tokens.or(legacy);

@@ -12,6 +12,7 @@ pub(super) struct Reader<'a> {
     variables: Variables<'a>,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
+    notes: Vec<Problem>,
     unset: Vec<Unset>,
     moved: Vec<(Place, Place)>,
 }
@@ -34,7 +35,8 @@ impl<'a> Reader<'a> {
             }
         };
         let variables = Variables::new(env, own);
-        Self { document, variables, errors: Vec::new(), warnings: Vec::new(), unset: Vec::new(), moved: Vec::new() }
+        let (errors, warnings, notes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { document, variables, errors, warnings, notes, unset: Vec::new(), moved: Vec::new() }
     }
 
     /// The errors and the warnings.
@@ -71,6 +73,16 @@ impl<'a> Reader<'a> {
 
     pub(super) fn warn(&mut self, place: &Place, message: impl Into<String>) {
         self.warnings.push(self.problem(place, message.into()));
+    }
+
+    /// Notes what is worth knowing and nothing to warn of.
+    pub(super) fn note(&mut self, place: &Place, message: impl Into<String>) {
+        self.notes.push(self.problem(place, message.into()));
+    }
+
+    /// What was noted.
+    pub(super) fn notes(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.notes)
     }
 
     fn problem(&self, place: &Place, message: String) -> Problem {

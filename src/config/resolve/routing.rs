@@ -1,11 +1,15 @@
 //! How deployments are chosen, tried again and left alone: `router_settings`, and what an entry says of its own.
 
+use std::sync::Arc;
+
 use super::super::known::STRATEGIES;
 use super::super::problem::{Place, nearest, shown};
 use super::super::raw::Node;
 use super::super::settings::Routing;
 use super::models::Own;
+use super::prices;
 use super::reader::{Reader, elements};
+use crate::meter::Book;
 use crate::route::rules::{Class, Cooldown, PerClass, Retries, Strategy, StrategyArgs};
 
 /// What the entries of `model_list` and the groups take from the settings for all.
@@ -18,6 +22,8 @@ pub(super) struct Shared<'a> {
     parallel: Option<u32>,
     /// `default_litellm_params`.
     pub(super) params: Option<(Place, &'a [(String, Node)])>,
+    /// `feathergate.prices`.
+    pub(super) book: Arc<Book>,
 }
 
 /// What the file says of routing, without what names groups: see [`super::fallbacks`].
@@ -46,7 +52,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, routing: &mut Routing) -> Shared
         let entries = reader.map(&place, node);
         (place, entries)
     });
-    Shared { retries: routing.retries, cooldown: routing.cooldown, count, parallel, params }
+    Shared { retries: routing.retries, cooldown: routing.cooldown, count, parallel, params, book: prices::book(reader) }
 }
 
 fn most(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Option<u32> {
@@ -289,12 +295,6 @@ pub(super) fn entry(
     let region = region.and_then(|node| reader.string(&at, node)).map(|region| region.trim().to_owned());
     let (at, time) = get("cooldown_time");
     let time = time.and_then(|node| reader.wait(&at, node));
-    let price = |reader: &mut Reader<'_>, key: &str| {
-        let (place, node) = get(key);
-        node.and_then(|node| price(reader, &place, node))
-    };
-    let (input, output) = (price(reader, "input_cost_per_token"), price(reader, "output_cost_per_token"));
-    let cost = input.or(own.input_price).zip(output.or(own.output_price));
     let cooldown = own.cooldown.over(&shared.cooldown, time);
     for (deployment, [_, rpm, tpm]) in deployments {
         // While a deployment with an order is there, litellm asks none without one.
@@ -303,7 +303,6 @@ pub(super) fn entry(
         deployment.tpm = tpm.map(whole);
         deployment.parallel = parallel;
         deployment.num_retries = retries.into_iter().flatten().next();
-        deployment.cost = cost.map(|(input, output)| input.saturating_add(output));
         deployment.cooldown = cooldown;
         deployment.tags.clone_from(&tags);
         deployment.region.clone_from(&region);
@@ -316,14 +315,4 @@ fn whole(number: f64) -> u64 {
     {
         number.round() as u64
     }
-}
-
-/// Dollars in 1e-12 of them.
-pub(super) fn price(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Option<u64> {
-    let dollars = reader.number(place, node)?;
-    if (0.0..=1000.0).contains(&dollars) {
-        return Some(whole(dollars * 1e12));
-    }
-    reader.error(place, "must be the dollars for one token, such as `0.0000025`");
-    None
 }
