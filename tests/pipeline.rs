@@ -39,6 +39,8 @@ use serde_json::{Value, json};
 mod attempts;
 #[path = "pipeline/blame.rs"]
 mod blame;
+#[path = "pipeline/cost.rs"]
+mod cost;
 #[path = "pipeline/faults.rs"]
 mod faults;
 #[path = "pipeline/limits.rs"]

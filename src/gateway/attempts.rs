@@ -17,6 +17,7 @@ use super::wishes::Own;
 use super::{Gateway, State, prompts};
 use crate::config::secret::Text;
 use crate::config::settings::{Deployment, Group};
+use crate::meter::Money;
 use crate::observe::clock::{self, Instant};
 use crate::observe::{FailedAttempt, Record};
 use crate::route::balance::Shortage;
@@ -361,6 +362,13 @@ fn too_late() -> Refusal {
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, FailureKind::Timeout.label(), message)
 }
 
+/// What an answer cost in dollars, where that is known. A stream has no place for it in its head.
+pub(super) fn say_cost(head: &mut HeaderMap, cost: Option<Money>) {
+    if let Some(cost) = cost {
+        COST.say_text(head, &cost.to_string());
+    }
+}
+
 /// Milliseconds with three digits behind the point.
 fn decimal(time: Duration) -> String {
     format!("{}.{:03}", time.as_millis(), time.subsec_micros() % 1000)
@@ -399,6 +407,7 @@ static MODEL_BASE: Fact = fact!("model-api-base");
 static RETRIES: Fact = fact!("attempted-retries");
 static FALLBACKS: Fact = fact!("attempted-fallbacks");
 static DURATION: Fact = fact!("response-duration-ms");
+static COST: Fact = fact!("response-cost");
 static OVERHEAD: Fact = fact!("overhead-duration-ms");
 
 /// A failure that the client asked for.

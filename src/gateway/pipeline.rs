@@ -18,7 +18,7 @@ use crate::config::settings::{Deployment, ResponseModel};
 use crate::observe::Record;
 use crate::observe::clock::{self, Instant};
 use crate::wire::direct::{self, Asked, Path};
-use crate::wire::{self, ConvertError, Envelope, FailureKind, Loss, Operation, Prepared, Target, Task, Wire};
+use crate::wire::{self, ConvertError, Costs, Envelope, FailureKind, Loss, Operation, Prepared, Target, Task, Wire};
 
 /// Says which fields of an answer are guesses of ours.
 const ESTIMATED: HeaderName = HeaderName::from_static("x-feathergate-estimated");
@@ -50,7 +50,8 @@ pub(super) async fn run(request: Request<'_>, mut open: Open) -> Response<Body> 
     let Some((mut record, finish)) = open.answered() else { return Response::new(Body::full("")) };
     record.status = 200;
     let (head, body) = match answer.outcome {
-        Outcome::Whole { head, body } => {
+        Outcome::Whole { mut head, body } => {
+            attempts::say_cost(&mut head, record.cost());
             record.first_byte = Some(clock::now());
             if settings.log_bodies {
                 record.response_body = Some(String::from_utf8_lossy(&body).into_owned());
@@ -153,6 +154,7 @@ pub(super) async fn attempt(
     record.deployment = Some(deployment.id.clone());
     record.upstream = Some(if deployment.mock.is_some() { "mock" } else { deployment.vendor.name });
     record.upstream_model = Some(deployment.model.clone());
+    record.price = Some(Arc::clone(&deployment.price));
     // That of an attempt before.
     record.upstream_request_id = None;
     let started = clock::now();
@@ -166,7 +168,12 @@ pub(super) async fn attempt(
     {
         return Ok(done(guess(envelope)?));
     }
-    let prepared = prepare(run, looked, body, deployment).map_err(|error| Box::new(error.into()))?;
+    let mut prepared = prepare(run, looked, body, deployment).map_err(|error| Box::new(error.into()))?;
+    if state.settings.stream_cost && record.stream {
+        let price = Arc::clone(&deployment.price);
+        let costs = Costs::new(move |usage| price.cost(usage).map(|cost| cost.to_string()));
+        prepared.reply = prepared.reply.costed(costs);
+    }
     // What the request says to the gateway itself was heeded, and is not lost.
     let lost = prepared.losses.iter().filter(|loss| !own.fields.iter().any(|field| *field == *loss.field));
     record.losses = lost.cloned().collect();

@@ -14,6 +14,13 @@ impl Money {
     /// One dollar.
     pub const DOLLAR: u64 = 1_000_000_000_000;
 
+    /// Dollars, for who takes floating-point numbers only.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "that is what is asked for")]
+    pub fn dollars(self) -> f64 {
+        self.0 as f64 / Self::DOLLAR as f64
+    }
+
     /// The sum.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

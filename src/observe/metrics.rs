@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Record;
+use crate::meter::Money;
+use crate::wire::Usage;
 
 /// Upper bounds in seconds of the two latency histograms, and of the overhead's.
 const LATENCY: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
@@ -31,11 +33,20 @@ struct Counts {
 struct Group {
     requests: BTreeMap<(&'static str, u16, &'static str), u64>,
     tokens: BTreeMap<(&'static str, &'static str), u64>,
+    /// By vendor.
+    costs: BTreeMap<&'static str, Cost>,
     losses: BTreeMap<String, u64>,
     /// By deployment and class. Deployments are those of the configuration.
     failed_attempts: BTreeMap<(String, &'static str), u64>,
     fallbacks: u64,
     times: [Histogram; 3],
+}
+
+/// What answers cost, and how many there were with tokens whose cost is not known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    known: Option<Money>,
+    unknown: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,6 +89,13 @@ impl Metrics {
         ] {
             if let Some(tokens) = tokens {
                 *group.tokens.entry((upstream, kind)).or_default() += tokens;
+            }
+        }
+        if usage != Usage::default() {
+            let cost = group.costs.entry(upstream).or_default();
+            match record.cost() {
+                Some(money) => cost.known = Some(cost.known.unwrap_or_default().plus(money)),
+                None => cost.unknown += 1,
             }
         }
         group.fallbacks += u64::from(record.fallbacks);
@@ -136,6 +154,27 @@ impl Metrics {
                 let _ = writeln!(
                     out,
                     "feathergate_tokens_total{{model_group=\"{group}\",upstream=\"{upstream}\",kind=\"{kind}\"}} {count}"
+                );
+            }
+        }
+        head(&mut out, "cost_dollars_total", "counter", "What tokens cost, where their price is known.");
+        for (group, counts) in &counts.groups {
+            let group = label(group);
+            for (upstream, cost) in &counts.costs {
+                let Some(known) = cost.known else { continue };
+                let _ = writeln!(
+                    out,
+                    "feathergate_cost_dollars_total{{model_group=\"{group}\",upstream=\"{upstream}\"}} {known}"
+                );
+            }
+        }
+        head(&mut out, "cost_unknown_total", "counter", "Requests with tokens whose cost is not known.");
+        for (group, counts) in &counts.groups {
+            let group = label(group);
+            for (upstream, Cost { unknown, .. }) in &counts.costs {
+                let _ = writeln!(
+                    out,
+                    "feathergate_cost_unknown_total{{model_group=\"{group}\",upstream=\"{upstream}\"}} {unknown}"
                 );
             }
         }
@@ -270,8 +309,15 @@ mod tests {
         let mut record = Record::begin("r".to_owned(), "messages");
         record.model_group = Some("a\"b\\".to_owned());
         record.status = 200;
-        record.usage.output = Some(7);
+        record.usage = Usage { input: Some(3), output: Some(7), ..Usage::default() };
+        let price = |record: &mut Record| {
+            let mut price = crate::meter::Price::default();
+            price.set((crate::meter::Kind::Input, None), 1_000_000);
+            price.set((crate::meter::Kind::Output, None), 250_000);
+            record.price = Some(std::sync::Arc::new(price));
+        };
         metrics.count(&record, [Some(0.06), Some(3.0), None]);
+        price(&mut record);
         metrics.count(&record, [Some(0.06), Some(3.0), None]);
         metrics.stream_opened();
         let text = metrics.render(true);
@@ -281,6 +327,8 @@ mod tests {
             r#"feathergate_time_to_first_byte_seconds_bucket{model_group="a\"b\\",le="0.05"} 0"#,
             r#"feathergate_time_to_first_byte_seconds_bucket{model_group="a\"b\\",le="0.1"} 2"#,
             r#"feathergate_request_duration_seconds_sum{model_group="a\"b\\"} 6"#,
+            r#"feathergate_cost_dollars_total{model_group="a\"b\\",upstream=""} 0.00000475"#,
+            r#"feathergate_cost_unknown_total{model_group="a\"b\\",upstream=""} 1"#,
             "feathergate_open_streams 1",
         ] {
             assert!(text.lines().any(|got| got == line), "{line}\nin\n{text}");

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod metrics;
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Instant;
@@ -15,6 +16,7 @@ use serde::ser::{SerializeMap as _, Serializer as _};
 use serde_json::json;
 use tracing::Level;
 
+use crate::meter::{Money, Price};
 use crate::wire::{Loss, Usage};
 use metrics::Metrics;
 
@@ -64,6 +66,8 @@ pub struct Record {
     pub failures: Vec<FailedAttempt>,
     /// Tokens.
     pub usage: Usage,
+    /// What the tokens of the deployment that answered cost.
+    pub price: Option<Arc<Price>>,
     /// The kind of failure, from the closed list, or `client_gone`.
     pub error_class: Option<&'static str>,
     /// Why it failed, in a sentence.
@@ -118,12 +122,20 @@ impl Record {
             fallback_group: None,
             failures: Vec::new(),
             usage: Usage::default(),
+            price: None,
             error_class: None,
             error: None,
             losses: Vec::new(),
             request_body: None,
             response_body: None,
         }
+    }
+
+    /// What the tokens cost, as far as the upstream told of them: of a stream that broke off it may not have told all. `None`
+    /// where a count or a price is not known.
+    #[must_use]
+    pub fn cost(&self) -> Option<Money> {
+        self.price.as_ref()?.cost(&self.usage)
     }
 }
 
@@ -241,7 +253,11 @@ fn line(record: &Record, times: Times, embedded: bool) -> String {
     line.put_known("output_tokens", record.usage.output);
     line.put_known("cache_read_tokens", record.usage.cache_read);
     line.put_known("cache_write_tokens", record.usage.cache_write);
+    line.put_known("cache_write_hour_tokens", record.usage.cache_write_hour);
     line.put_known("reasoning_tokens", record.usage.reasoning);
+    line.put_known("audio_input_tokens", record.usage.audio_input);
+    line.put_known("audio_output_tokens", record.usage.audio_output);
+    line.put_known("cost", record.cost());
     line.put_known("error_class", record.error_class);
     line.put_known("error", record.error.as_ref());
     let dropped: Vec<&str> = record.losses.iter().map(|loss| &*loss.field).collect();
@@ -261,7 +277,7 @@ fn line(record: &Record, times: Times, embedded: bool) -> String {
 /// Adds CloudWatch's embedded metric format (AWS, "Embedded metric format specification", 2026-11). Each combination of
 /// dimensions is billed as a metric of its own, so there is the model group and nothing finer.
 fn embed(line: &mut Line<'_>, record: &Record, times: Times, now: u64) {
-    let mut metrics = Vec::with_capacity(7);
+    let mut metrics = Vec::with_capacity(8);
     let mut metric = |line: &mut Line<'_>, name: &str, unit: &str, value: f64| {
         line.put(name, value);
         metrics.push(json!({"Name": name, "Unit": unit}));
@@ -278,6 +294,9 @@ fn embed(line: &mut Line<'_>, record: &Record, times: Times, now: u64) {
         if let Some(tokens) = tokens.and_then(|tokens| u32::try_from(tokens).ok()) {
             metric(line, name, "Count", f64::from(tokens));
         }
+    }
+    if let Some(cost) = record.cost() {
+        metric(line, "Cost", "None", cost.dollars());
     }
     line.put("ModelGroup", record.model_group.as_ref());
     line.put(
@@ -369,6 +388,19 @@ mod tests {
         let line: Value = serde_json::from_str(&line(&record(), TIMES, false)).unwrap();
         assert_eq!((&line["ttfb_ms"], &line["overhead_ms"]), (&json!(250.0), &json!(0.812)));
         assert_eq!((&line["input_tokens"], line.get("error"), line.get("_aws")), (&json!(3), None, None));
+    }
+
+    #[test]
+    fn a_cost_is_exact_in_the_line_and_a_metric_on_lambda() {
+        let mut record = record();
+        let told = |record: &Record| serde_json::from_str::<Value>(&line(record, TIMES, true)).unwrap();
+        assert_eq!((told(&record).get("cost"), told(&record).get("Cost")), (None, None));
+        let mut price = Price::default();
+        price.set((crate::meter::Kind::Input, None), 100_001);
+        price.set((crate::meter::Kind::Output, None), 0);
+        record.price = Some(Arc::new(price));
+        assert!(line(&record, TIMES, true).contains(r#","cost":0.000000300003,"#));
+        assert_eq!(told(&record)["Cost"], json!(0.000_000_300_003));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::chat::{Request, Wish};
 use super::envelope::{DecodeError, Envelope};
 use super::event::{Event, Sink};
 use super::fold::Answer;
-use super::ir::Failure;
+use super::ir::{Costs, Failure};
 use super::loss::{Losses, Unsendable};
 use super::profile::Profile;
 use super::relay::{Relay, Undo};
@@ -114,6 +114,8 @@ pub struct Answering {
     pub wish: Wish,
     /// Input tokens, guessed, for a dialect that has to say them before the upstream does.
     pub estimate: u64,
+    /// What a stream tells with its usage, where it is to tell a cost.
+    pub costs: Option<Costs>,
 }
 
 /// The inbound side of a wire.

@@ -1,5 +1,7 @@
 //! What every wire has in common: usage, failures, errors.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 /// Tokens of one exchange. `None` where the upstream did not say: an unknown count is never 0.
@@ -38,6 +40,40 @@ impl Usage {
         self.audio_output = newer.audio_output.or(self.audio_output);
     }
 }
+
+/// Gives what a usage costs, as the text of a JSON number; `None` where it is not known. For streams that tell their cost.
+#[derive(Clone)]
+pub struct Costs(Arc<CostOf>);
+
+type CostOf = dyn Fn(&Usage) -> Option<String> + Send + Sync;
+
+impl Costs {
+    /// Costs as `of` computes them.
+    #[must_use]
+    pub fn new(of: impl Fn(&Usage) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(of))
+    }
+
+    /// What `usage` costs.
+    #[must_use]
+    pub fn of(&self, usage: &Usage) -> Option<String> {
+        (self.0)(usage)
+    }
+}
+
+impl std::fmt::Debug for Costs {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Costs")
+    }
+}
+
+impl PartialEq for Costs {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Costs {}
 
 /// The kinds of failure: one closed list that drives retries, the client's error, and the metric label alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

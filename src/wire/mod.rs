@@ -43,7 +43,7 @@ use bytes::Bytes;
 
 use convert::{Answering, Upstream};
 pub use envelope::{DecodeError, Envelope, peek};
-pub use ir::{ApiError, Failure, FailureKind, Usage};
+pub use ir::{ApiError, Costs, Failure, FailureKind, Usage};
 pub use loss::{Loss, OnLoss};
 use loss::{Losses, Unsendable};
 pub use pipe::{Pipe, Tally, Tap};
@@ -189,8 +189,7 @@ fn pass(
 ) -> Result<Prepared, ConvertError> {
     let from = envelope.wire();
     let (body, hide_usage, losses) = rewritten(envelope, body, operation, to, |kept| peek(from, kept))?;
-    let reply =
-        ReplyPlan { wire: from, operation, how: How::Pass { answer_as: to.answer_as.map(str::to_owned), hide_usage } };
+    let reply = ReplyPlan::new(from, operation, How::Pass { answer_as: to.answer_as.map(str::to_owned), hide_usage });
     Ok(Prepared { body, losses, betas: Vec::new(), reply })
 }
 
@@ -241,8 +240,9 @@ fn translate(envelope: &Envelope<'_>, operation: Operation, to: &Target<'_>) -> 
         // A look at every byte, for the one dialect that has to say a number before the upstream does.
         estimate: if from == Wire::AnthropicMessages { estimate::tokens(&request) } else { 0 },
         wish: request.wish,
+        costs: None,
     };
-    let reply = ReplyPlan { wire: to.wire, operation, how: How::Translate { client: from, undo: encoded.undo, how } };
+    let reply = ReplyPlan::new(to.wire, operation, How::Translate { client: from, undo: encoded.undo, how });
     Ok(Prepared { body: Bytes::from(encoded.body), losses: losses.settle()?, betas: encoded.betas, reply })
 }
 

@@ -8,8 +8,9 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use memchr::memmem;
 
-use super::ir::{Failure, Usage};
+use super::ir::{Costs, Failure, Usage};
 use super::splice::{Edit, splice};
 use super::sse::{Event, Framer};
 use super::transcode::Transcoder;
@@ -36,6 +37,8 @@ pub(super) struct Sign {
     pub(super) failure: Option<Failure>,
     /// Where the answer's model name stands within the event's data.
     pub(super) model: Option<Range<usize>>,
+    /// Where the object of the counts stands, if a cost may be put into it.
+    pub(super) counts: Option<Range<usize>>,
 }
 
 /// A same-wire stream on its way to the client.
@@ -46,6 +49,7 @@ pub struct Tap {
     direct: bool,
     answer_as: Option<String>,
     hide_usage: bool,
+    costs: Option<Costs>,
     framer: Framer,
     events: u64,
     /// Kept for its memory: one allocation for a stream, not one for a chunk.
@@ -78,6 +82,7 @@ impl Tap {
             direct: false,
             answer_as,
             hide_usage,
+            costs: None,
             framer: Framer::default(),
             events: 0,
             ends: Vec::new(),
@@ -88,6 +93,11 @@ impl Tap {
             failure: None,
             usage: Usage::default(),
         }
+    }
+
+    /// The same, and events with counts tell what these cost.
+    pub(super) fn costed(self, costs: Option<Costs>) -> Self {
+        Self { costs, ..self }
     }
 
     /// A pipe for the events of an endpoint that passes through.
@@ -194,8 +204,22 @@ impl Tap {
         if sign.only_usage && self.hide_usage {
             return (Bytes::new(), true);
         }
-        let (Some(name), Some(span)) = (&self.answer_as, sign.model) else { return (bytes, false) };
-        (rename(&bytes, event.name, &data, span, name), true)
+        let name = self.answer_as.as_ref().zip(sign.model).map(|(name, span)| Edit::new(span, quoted(name)));
+        let cost = sign.counts.and_then(|span| self.cost(data.get(span.clone())?, span.end));
+        let edits: Vec<Edit> = name.into_iter().chain(cost).collect();
+        if edits.is_empty() {
+            return (bytes, false);
+        }
+        (edited(&bytes, event.name, &data, edits), true)
+    }
+
+    /// The edit that puts a cost into the object of the counts, which ends at `end`. A router that tells its own cost keeps it.
+    fn cost(&self, counts: &[u8], end: usize) -> Option<Edit> {
+        let costs = self.costs.as_ref()?;
+        if counts.len() <= 2 || memmem::find(counts, b"\"cost\"").is_some() {
+            return None;
+        }
+        Some(Edit::new(end - 1..end - 1, format!(",\"cost\":{}", costs.of(&self.usage)?)))
     }
 }
 
@@ -263,13 +287,13 @@ impl Pipe {
     }
 }
 
-/// The event with another model name: spliced into its bytes, or, where the data has several lines, written anew.
-fn rename(bytes: &Bytes, event: Option<&[u8]>, data: &[u8], span: Range<usize>, name: &str) -> Bytes {
+/// The event with edits to its data: spliced into its bytes, or, where the data has several lines, written anew.
+fn edited(bytes: &Bytes, event: Option<&[u8]>, data: &[u8], edits: Vec<Edit>) -> Bytes {
     if bytes.as_ptr_range().contains(&data.as_ptr()) {
         let offset = data.as_ptr().addr() - bytes.as_ptr().addr();
-        return splice(bytes, vec![Edit::new(span.start + offset..span.end + offset, quoted(name))]);
+        return splice(bytes, edits.into_iter().map(|edit| edit.moved(offset)).collect());
     }
-    let mut out = BytesMut::with_capacity(bytes.len() + name.len());
+    let mut out = BytesMut::with_capacity(bytes.len() + 64);
     if let Some(event) = event {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(event);
@@ -278,7 +302,7 @@ fn rename(bytes: &Bytes, event: Option<&[u8]>, data: &[u8], span: Range<usize>, 
     // Lines of JSON text break between tokens only, so a space for the line end keeps its meaning.
     let data: Vec<u8> = data.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect();
     out.extend_from_slice(b"data: ");
-    out.extend_from_slice(&splice(&Bytes::from(data), vec![Edit::new(span, quoted(name))]));
+    out.extend_from_slice(&splice(&Bytes::from(data), edits));
     out.extend_from_slice(b"\n\n");
     out.freeze()
 }

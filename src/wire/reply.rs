@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::convert::{self, Answering};
 use super::fields::fields;
-use super::ir::{Failure, FailureKind, Usage};
+use super::ir::{Costs, Failure, FailureKind, Usage};
 use super::openai_chat::error::status_in;
 use super::pipe::{Pipe, Tap};
 use super::relay::Undo;
@@ -23,6 +23,7 @@ pub struct ReplyPlan {
     pub(super) wire: Wire,
     pub(super) operation: Operation,
     pub(super) how: How,
+    costs: Option<Costs>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,20 +53,30 @@ pub struct Reply {
 }
 
 impl ReplyPlan {
+    pub(super) fn new(wire: Wire, operation: Operation, how: How) -> Self {
+        Self { wire, operation, how, costs: None }
+    }
+
     /// A plan that changes nothing, for answers that we make ourselves.
     #[must_use]
     pub fn untouched(wire: Wire, operation: Operation) -> Self {
-        Self { wire, operation, how: How::Pass { answer_as: None, hide_usage: false } }
+        Self::new(wire, operation, How::Pass { answer_as: None, hide_usage: false })
     }
 
     /// A plan for what passes through as it is, of whatever form.
     pub(super) fn direct() -> Self {
-        Self { wire: Wire::OpenAiChat, operation: Operation::Generate, how: How::Direct }
+        Self::new(Wire::OpenAiChat, Operation::Generate, How::Direct)
     }
 
     /// A plan for embeddings of another wire.
     pub(super) fn embed(wire: Wire, plan: embed::Plan) -> Self {
-        Self { wire, operation: Operation::Generate, how: How::Embed(plan) }
+        Self::new(wire, Operation::Generate, How::Embed(plan))
+    }
+
+    /// The same, and a stream tells its cost beside its last usage (`usage.cost`), where the client sees that.
+    #[must_use]
+    pub fn costed(self, costs: Costs) -> Self {
+        Self { costs: Some(costs), ..self }
     }
 
     /// Whether client and upstream speak different dialects.
@@ -137,14 +148,15 @@ impl ReplyPlan {
     pub fn stream(&self, stamp: Stamp<'_>) -> Pipe {
         match &self.how {
             How::Pass { answer_as, hide_usage } => {
-                Pipe::Tap(Box::new(Tap::new(self.wire, answer_as.clone(), *hide_usage)))
+                let tap = Tap::new(self.wire, answer_as.clone(), *hide_usage);
+                Pipe::Tap(Box::new(tap.costed(self.costs.clone())))
             }
             // Embeddings never come as a stream.
             How::Direct | How::Embed(_) => Pipe::Tap(Box::new(Tap::direct())),
             How::Translate { client, undo, how } => {
                 // `prepare` has found it, and falls back on the one that always is.
                 let client = convert::inbound(*client).unwrap_or(&openai_chat::OpenAiChat);
-                let how = Arc::new(stamped(how, stamp));
+                let how = Arc::new(Answering { costs: self.costs.clone(), ..stamped(how, stamp) });
                 Pipe::Transcoder(Box::new(Transcoder::new(convert::outbound(self.wire), client, undo.clone(), &how)))
             }
         }

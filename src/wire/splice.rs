@@ -21,6 +21,11 @@ impl Edit {
     pub fn new(span: Range<usize>, with: String) -> Self {
         Self { span, with }
     }
+
+    /// The same edit where the body begins `offset` bytes earlier.
+    pub(super) fn moved(self, offset: usize) -> Self {
+        Self { span: self.span.start + offset..self.span.end + offset, ..self }
+    }
 }
 
 /// Applies `edits`, whose spans must not overlap, with one copy of the body; with no edits it is the same bytes.

@@ -34,7 +34,14 @@ pub(crate) fn word(wire: Wire) -> &'static str {
 
 fn how(usage: bool) -> Answering {
     let wish = Wish { usage, ..Wish::default() };
-    Answering { stamp: "0123456789abcdef".to_owned(), created: 1_700_000_000, model: None, wish, estimate: 7 }
+    Answering {
+        stamp: "0123456789abcdef".to_owned(),
+        created: 1_700_000_000,
+        model: None,
+        wish,
+        estimate: 7,
+        costs: None,
+    }
 }
 
 pub(crate) fn run(exchanges: &[Exchange], report: &mut Report) {

@@ -346,7 +346,7 @@ pub(super) fn finish(
 }
 
 /// `usage`: all four counters, since clients add them up. With `tier`, all
-/// else that a message's has.
+/// else that a message's has; without it, it is the end of a stream, which may tell its cost.
 pub(super) fn usage(out: &mut Writer, usage: &Usage, how: &Answering, tier: Option<&str>) {
     let written = usage.cache_write.unwrap_or_default();
     out.open('{').key("input_tokens").plain(usage.input.unwrap_or(how.estimate));
@@ -363,6 +363,8 @@ pub(super) fn usage(out: &mut Writer, usage: &Usage, how: &Answering, tier: Opti
     }
     if let Some(tier) = tier {
         out.key("service_tier").string(if tier == "priority" { "priority" } else { "standard" });
+    } else if let Some(cost) = how.costs.as_ref().and_then(|costs| costs.of(usage)) {
+        out.key("cost").raw(&cost);
     }
     out.close('}');
 }

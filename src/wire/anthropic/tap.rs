@@ -82,7 +82,7 @@ pub(in crate::wire) fn event(name: Option<&[u8]>, data: &[u8]) -> Sign {
             Sign { content: true, ..Sign::default() }
         }
         b"message_start" => message_start(data),
-        b"message_delta" => Sign { content: true, finished: true, usage: usage_in(data), ..Sign::default() },
+        b"message_delta" => message_delta(data),
         b"message_stop" => Sign { content: true, last: true, ..Sign::default() },
         b"error" => Sign { failure: Some(error::decode_event(data)), ..Sign::default() },
         _ => Sign::default(),
@@ -112,8 +112,16 @@ fn message_start(data: &[u8]) -> Sign {
     }
 }
 
-fn usage_in(data: &[u8]) -> Usage {
-    read_json::<Body<'_>>(data).ok().and_then(|body| body.usage).map(|usage| usage_of(usage.get())).unwrap_or_default()
+fn message_delta(data: &[u8]) -> Sign {
+    let done = Sign { content: true, finished: true, ..Sign::default() };
+    let Some((text, usage)) = std::str::from_utf8(data).ok().and_then(|text| {
+        let usage = serde_json::from_str::<Body<'_>>(text).ok()?.usage?;
+        Some((text, usage.get()))
+    }) else {
+        return done;
+    };
+    let counts = Some(span_in(text, usage)).filter(|_| usage.starts_with('{'));
+    Sign { usage: usage_of(usage), counts, ..done }
 }
 
 #[cfg(test)]

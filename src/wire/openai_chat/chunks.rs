@@ -64,7 +64,8 @@ impl Encoder {
     fn end(&self, out: &mut Writer) {
         if self.how.wish.usage && response::known(&self.usage) {
             out.frame(&self.prefix).close(']').key("usage");
-            response::usage(out, &self.usage);
+            let cost = self.how.costs.as_ref().and_then(|costs| costs.of(&self.usage));
+            response::usage(out, &self.usage, cost.as_deref());
             out.close('}').frame("\n\n");
         }
         out.frame("data: [DONE]\n\n");

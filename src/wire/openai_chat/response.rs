@@ -34,7 +34,7 @@ pub(super) fn encode(answer: &Answer, how: &Answering) -> Vec<u8> {
     out.close(']');
     if known(&answer.usage) {
         out.key("usage");
-        usage(&mut out, &answer.usage);
+        usage(&mut out, &answer.usage, None);
     }
     if let Some(tier) = &answer.tier {
         out.key("service_tier").string(tier);
@@ -253,8 +253,8 @@ pub(super) fn known(usage: &Usage) -> bool {
     usage.input.is_some() || usage.output.is_some()
 }
 
-/// The usage object. The prompt includes what the cache had to do with, once.
-pub(super) fn usage(out: &mut Writer, usage: &Usage) {
+/// The usage object, with a cost where there is one to tell. The prompt includes what the cache had to do with, once.
+pub(super) fn usage(out: &mut Writer, usage: &Usage, cost: Option<&str>) {
     let parts = [usage.input, usage.cache_read, usage.cache_write];
     let prompt = parts.into_iter().flatten().fold(0, u64::saturating_add);
     // Some tell how much of it was reasoning, but not how much it was.
@@ -270,6 +270,9 @@ pub(super) fn usage(out: &mut Writer, usage: &Usage) {
     }
     if let Some(reasoning) = usage.reasoning {
         out.key("completion_tokens_details").open('{').key("reasoning_tokens").plain(reasoning).close('}');
+    }
+    if let Some(cost) = cost {
+        out.key("cost").raw(cost);
     }
     out.close('}');
 }

@@ -80,6 +80,7 @@ pub(in crate::wire) fn event(name: Option<&[u8]>, data: &[u8], open: bool, model
         finished,
         only_usage: usage.is_some() && chunk.choices.is_none_or(|choices| empty(choices.get())),
         usage: usage.map(|usage| usage_of(usage.get())).unwrap_or_default(),
+        counts: usage.map(|usage| span_in(text, usage.get())),
         model: chunk.model.map(|model| span_in(text, model.get())),
         ..Sign::default()
     }
