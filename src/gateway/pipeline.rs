@@ -154,7 +154,8 @@ pub(super) async fn attempt(
     record.deployment = Some(deployment.id.clone());
     record.upstream = Some(if deployment.mock.is_some() { "mock" } else { deployment.vendor.name });
     record.upstream_model = Some(deployment.model.clone());
-    record.price = Some(Arc::clone(&deployment.price));
+    let price = (!otherwise_priced(looked)).then(|| Arc::clone(&deployment.price));
+    record.price.clone_from(&price);
     // That of an attempt before.
     record.upstream_request_id = None;
     let started = clock::now();
@@ -169,8 +170,7 @@ pub(super) async fn attempt(
         return Ok(done(guess(envelope)?));
     }
     let mut prepared = prepare(run, looked, body, deployment).map_err(|error| Box::new(error.into()))?;
-    if state.settings.stream_cost && record.stream {
-        let price = Arc::clone(&deployment.price);
+    if let Some(price) = price.filter(|_| state.settings.stream_cost && record.stream) {
         let costs = Costs::new(move |usage| price.cost(usage).map(|cost| cost.to_string()));
         prepared.reply = prepared.reply.costed(costs);
     }
@@ -208,6 +208,12 @@ pub(super) async fn attempt(
         outcome.head().insert(DROPPED, dropped);
     }
     Ok(Answer { outcome, way, deadline, lease: None })
+}
+
+/// Whether the request asks for a service tier with other prices than those that are known.
+fn otherwise_priced(looked: &Looked<'_>) -> bool {
+    let tier = looked.fields().and_then(|fields| fields.value("service_tier"));
+    tier.is_some_and(|tier| matches!(tier.get(), r#""flex""# | r#""priority""#))
 }
 
 /// A token count of our own, for an upstream that has none: clients that manage their context ask at every turn, and give up

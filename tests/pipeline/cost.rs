@@ -66,6 +66,12 @@ fn asking(path: &str, model: &str) -> Request<Full<Bytes>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_buffered_answer_tells_its_cost() {
+    let tier = |tier: &str| {
+        post(
+            CHATS,
+            &format!(r#"{{"model":"chat","service_tier":"{tier}","messages":[{{"role":"user","content":"u"}}]}}"#),
+        )
+    };
     let world = world("");
     world.now("c", Does::Well);
     for (request, want) in [
@@ -77,6 +83,10 @@ async fn a_buffered_answer_tells_its_cost() {
         (chat("second", false), Some("0.000007")),
         (chat("gpt-4o", false), Some("0.0000275")),
         (chat("unpriced", false), None),
+        // Other tiers have other prices.
+        (tier("flex"), None),
+        (tier("priority"), None),
+        (tier("default"), Some("0.000007")),
         (chat("unheard-of", false), None),
     ] {
         let seen = world.ask(request).await;
