@@ -13,6 +13,7 @@ use super::gate::{self, Pass};
 use super::lease::{Lease, millis};
 use super::pipeline::{Answer, Looked, Refused, Request, attempt};
 use super::refusal::{Fate, Refusal};
+use super::twins::{Twin, twin};
 use super::wishes::Own;
 use super::{Gateway, State, prompts};
 use crate::config::secret::Text;
@@ -77,8 +78,9 @@ pub(super) async fn answer(
     let request = untagged.as_ref().unwrap_or(request);
     let looked = if untagged.is_some() { Looked::new(request, &request.body)? } else { looked };
     let asked = looked.model().to_owned();
-    let deadline = request.call.bound(record.received + total(state, &asked, own.timeout));
-    if let Some(group) = state.table.find(&asked).and_then(|place| state.settings.groups.get(place)) {
+    let group = state.table.find(&asked).and_then(|place| state.settings.groups.get(place));
+    let deadline = request.call.bound(record.received + total(state, group, own.timeout));
+    if let Some(group) = group {
         record.model_group = Some(group.name.clone());
         gate::model(request, (&group.name, &asked), deadline, record, pass).await?;
     }
@@ -90,9 +92,8 @@ pub(super) async fn answer(
 
 /// The time for the whole request: the general one, or that of the group's slowest deployment where the operator gives it more,
 /// as in litellm; or less, where the request asks for less.
-fn total(state: &State, asked: &str, wish: Option<Duration>) -> Duration {
-    let found = state.table.resolve(asked).and_then(|found| state.settings.groups.get(found.group));
-    let own = found.into_iter().flat_map(|group| &group.deployments).filter_map(|deployment| deployment.timeout);
+fn total(state: &State, group: Option<&Group>, wish: Option<Duration>) -> Duration {
+    let own = group.into_iter().flat_map(|group| &group.deployments).filter_map(|deployment| deployment.timeout);
     let most = own.fold(state.settings.timeout, Duration::max);
     wish.map_or(most, |wish| wish.min(most))
 }
@@ -374,41 +375,15 @@ fn decimal(time: Duration) -> String {
     format!("{}.{:03}", time.as_millis(), time.subsec_micros() % 1000)
 }
 
-/// A fact's header, under litellm's name and under ours.
-struct Fact(HeaderName, HeaderName);
-
-impl Fact {
-    fn say(&self, head: &mut HeaderMap, value: HeaderValue) {
-        head.insert(&self.0, value.clone());
-        head.insert(&self.1, value);
-    }
-
-    fn say_text(&self, head: &mut HeaderMap, text: &str) {
-        // Names of the configuration may hold what no header can.
-        if let Some(value) = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii()) {
-            self.say(head, value);
-        }
-    }
-}
-
-macro_rules! fact {
-    ($name:literal) => {
-        Fact(
-            HeaderName::from_static(concat!("x-litellm-", $name)),
-            HeaderName::from_static(concat!("x-feathergate-", $name)),
-        )
-    };
-}
-
-static MODEL_ID: Fact = fact!("model-id");
-static MODEL_GROUP: Fact = fact!("model-group");
-static MODEL_NAME: Fact = fact!("model-name");
-static MODEL_BASE: Fact = fact!("model-api-base");
-static RETRIES: Fact = fact!("attempted-retries");
-static FALLBACKS: Fact = fact!("attempted-fallbacks");
-static DURATION: Fact = fact!("response-duration-ms");
-static COST: Fact = fact!("response-cost");
-static OVERHEAD: Fact = fact!("overhead-duration-ms");
+static MODEL_ID: Twin = twin!("model-id");
+static MODEL_GROUP: Twin = twin!("model-group");
+static MODEL_NAME: Twin = twin!("model-name");
+static MODEL_BASE: Twin = twin!("model-api-base");
+static RETRIES: Twin = twin!("attempted-retries");
+static FALLBACKS: Twin = twin!("attempted-fallbacks");
+static DURATION: Twin = twin!("response-duration-ms");
+static COST: Twin = twin!("response-cost");
+static OVERHEAD: Twin = twin!("overhead-duration-ms");
 
 /// A failure that the client asked for.
 fn mocked(kind: FailureKind) -> Refusal {

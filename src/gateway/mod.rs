@@ -20,6 +20,7 @@ pub mod secrets;
 mod send;
 mod state;
 pub mod tail;
+mod twins;
 mod wishes;
 
 use std::fmt::Display;

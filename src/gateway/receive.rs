@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response};
+use memchr::memmem::Finder;
 use tokio::time::{timeout, timeout_at};
 
 use super::pieces::Pieces;
@@ -44,7 +45,7 @@ pub(super) async fn receive(
     plan: &ReplyPlan,
     record: &mut Record,
 ) -> Result<Outcome, Refused> {
-    let key = Hidden(key);
+    let key = Hidden::new(key);
     match read(sending, answer, plan, record).await {
         Ok(Outcome::Stream { head, tap, first, upstream, .. }) => {
             Ok(Outcome::Stream { head, tap, first, upstream, key })
@@ -140,26 +141,34 @@ fn hides_failure(sending: &Sending<'_>, bytes: &[u8]) -> bool {
 /// A key that an upstream was called with. An error in which it, or a proxy before it, repeats the key must not carry it to a
 /// client or into the log; nor must a stream, which may hold an error anywhere.
 #[derive(Default)]
-pub(super) struct Hidden(Option<Secret>);
+pub(super) struct Hidden {
+    key: Option<Secret>,
+    /// Looks for it, made once: a stream has many pieces.
+    finder: Option<Box<Finder<'static>>>,
+}
 
 impl Hidden {
-    /// What is shorter is a stand-in for servers that want no key, and may be any word of the text.
-    fn key(&self) -> Option<&str> {
-        self.0.as_ref().map(Secret::expose).filter(|key| key.len() >= 12)
+    fn new(key: Option<Secret>) -> Self {
+        // What is shorter is a stand-in for servers that want no key, and may be any word of the text.
+        let key = key.filter(|key| key.expose().len() >= 12);
+        let finder = key.as_ref().map(|key| Box::new(Finder::new(key.expose().as_bytes()).into_owned()));
+        Self { key, finder }
     }
 
     /// The same bytes, or others with `[key]` in its place.
     pub(super) fn hidden(&self, bytes: Bytes) -> Bytes {
-        let Some(key) = self.key().filter(|key| memchr::memmem::find(&bytes, key.as_bytes()).is_some()) else {
-            return bytes;
-        };
-        String::from_utf8_lossy(&bytes).replace(key, "[key]").into()
+        match (&self.key, &self.finder) {
+            (Some(key), Some(finder)) if finder.find(&bytes).is_some() => {
+                String::from_utf8_lossy(&bytes).replace(key.expose(), "[key]").into()
+            }
+            _ => bytes,
+        }
     }
 
     /// The same text, or another with `[key]` in its place.
     pub(super) fn hidden_in(&self, text: String) -> String {
-        match self.key() {
-            Some(key) if text.contains(key) => text.replace(key, "[key]"),
+        match &self.key {
+            Some(key) if text.contains(key.expose()) => text.replace(key.expose(), "[key]"),
             _ => text,
         }
     }

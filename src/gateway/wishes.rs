@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::pipeline::Refused;
 use super::refusal::Refusal;
+use super::twins::{Twin, twin};
 use crate::route::plan::Wishes;
 use crate::wire::{Envelope, FailureKind};
 
@@ -15,6 +16,11 @@ use crate::wire::{Envelope, FailureKind};
 const MOST_RETRIES: u32 = 20;
 /// The most fallbacks that a request can name.
 const MOST_FALLBACKS: usize = 20;
+
+static NUM_RETRIES: Twin = twin!("num-retries");
+static TIMEOUT: Twin = twin!("timeout");
+static STREAM_TIMEOUT: Twin = twin!("stream-timeout");
+static TAGS: Twin = twin!("tags");
 
 /// The body's fields that are for the gateway.
 const FIELDS: [&str; 11] = [
@@ -54,9 +60,9 @@ impl Own {
     /// Reads headers and, where it is JSON, the body. The body wins. `mock` says whether failures can be asked for.
     pub(super) fn read(headers: &HeaderMap, envelope: Option<&Envelope<'_>>, mock: bool) -> Result<Self, Refused> {
         let mut own = Self {
-            plan: Wishes { retries: header(headers, "num-retries")?.map(retries), ..Wishes::default() },
-            timeout: header(headers, "timeout")?.and_then(seconds),
-            stream_timeout: header(headers, "stream-timeout")?.and_then(seconds),
+            plan: Wishes { retries: header(headers, &NUM_RETRIES)?.map(retries), ..Wishes::default() },
+            timeout: header(headers, &TIMEOUT)?.and_then(seconds),
+            stream_timeout: header(headers, &STREAM_TIMEOUT)?.and_then(seconds),
             tags: tags(headers, envelope),
             ..Self::default()
         };
@@ -118,10 +124,9 @@ fn seconds(seconds: f64) -> Option<Duration> {
     Some(Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))).filter(|time| !time.is_zero())
 }
 
-fn header(headers: &HeaderMap, name: &str) -> Result<Option<f64>, Refused> {
-    for own in ["x-feathergate-", "x-litellm-"] {
-        let name = format!("{own}{name}");
-        let Some(value) = headers.get(&name) else { continue };
+fn header(headers: &HeaderMap, twin: &Twin) -> Result<Option<f64>, Refused> {
+    for name in twin.names() {
+        let Some(value) = headers.get(name) else { continue };
         let number = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
         return match number.filter(|number| number.is_finite() && *number >= 0.0) {
             Some(number) => Ok(Some(number)),
@@ -134,7 +139,7 @@ fn header(headers: &HeaderMap, name: &str) -> Result<Option<f64>, Refused> {
 /// From `x-feathergate-tags` and `x-litellm-tags`, with commas, and from `tags` and `metadata.tags` in the body.
 fn tags(headers: &HeaderMap, envelope: Option<&Envelope<'_>>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
-    for name in ["x-feathergate-tags", "x-litellm-tags"] {
+    for name in TAGS.names() {
         for value in headers.get_all(name) {
             all.extend(value.to_str().unwrap_or_default().split(',').map(|tag| tag.trim().to_owned()));
         }

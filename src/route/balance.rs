@@ -233,27 +233,21 @@ fn below(seed: u64, place: usize, limit: u64) -> u64 {
     u64::try_from((u128::from(number) * u128::from(limit)) >> 64).unwrap_or(0)
 }
 
-/// Picks one of `weights` with the probability that its weight has in the sum, by a `seed` that is uniform in `u64`.
-/// All zero counts as all equal; `None` only for no weights at all.
-#[must_use]
-pub fn pick(weights: &[u32], seed: u64) -> Option<usize> {
-    let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-    if sum == 0 {
-        return seed.checked_rem(weights.len() as u64).and_then(|place| usize::try_from(place).ok());
-    }
-    let mut left = seed % sum;
-    weights.iter().position(|weight| {
-        let here = left < u64::from(*weight);
-        left = left.saturating_sub(u64::from(*weight));
-        here
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::health::{Attempt, Failed, Sample};
     use super::*;
 
+    const STRATEGIES: [Strategy; 8] = [
+        Strategy::SimpleShuffle,
+        Strategy::FirstAvailable,
+        Strategy::RoundRobin,
+        Strategy::Random,
+        Strategy::LeastBusy,
+        Strategy::LatencyBased,
+        Strategy::CostBased,
+        Strategy::UsageBased,
+    ];
     const CHOICES: usize = 10_000;
     const NOW: Millis = 1000;
 
@@ -352,16 +346,6 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_kept_exactly_over_all_seeds() {
-        let mut counts = [0; 3];
-        for seed in 0..1000 {
-            counts[pick(&[7, 0, 3], seed).unwrap()] += 1;
-        }
-        assert_eq!(counts, [700, 0, 300]);
-        assert_eq!((pick(&[], 5), pick(&[0, 0], 5), pick(&[4], u64::MAX)), (None, Some(1), Some(0)));
-    }
-
-    #[test]
     fn simple_shuffle_goes_by_weight() {
         for (weights, want) in [
             (vec![9, 1], vec![0.9, 0.1]),
@@ -400,16 +384,7 @@ mod tests {
 
     #[test]
     fn the_lowest_order_that_has_a_ready_member_goes_first() {
-        for strategy in [
-            Strategy::SimpleShuffle,
-            Strategy::FirstAvailable,
-            Strategy::RoundRobin,
-            Strategy::Random,
-            Strategy::LeastBusy,
-            Strategy::LatencyBased,
-            Strategy::CostBased,
-            Strategy::UsageBased,
-        ] {
+        for strategy in STRATEGIES {
             // Whoever comes later in `order` is better by everything else.
             let member = |order, cost| Member { order, weight: 10 * order, cost: Some(cost), ..Member::default() };
             let mut group = Group::new(strategy, vec![member(2, 1), member(1, 9), member(3, 0), member(1, 9)]);
@@ -625,16 +600,7 @@ mod tests {
 
     #[test]
     fn whoever_is_full_is_passed_over_by_every_strategy() {
-        for strategy in [
-            Strategy::SimpleShuffle,
-            Strategy::FirstAvailable,
-            Strategy::RoundRobin,
-            Strategy::Random,
-            Strategy::LeastBusy,
-            Strategy::LatencyBased,
-            Strategy::CostBased,
-            Strategy::UsageBased,
-        ] {
+        for strategy in STRATEGIES {
             let member = Member { parallel: Some(2), ..Member::default() };
             let mut group = Group::new(strategy, vec![member.clone(), member]);
             let mut taken = Vec::new();
@@ -669,16 +635,7 @@ mod tests {
     #[test]
     fn choosing_allocates_nothing() {
         let mut group = Group::new(Strategy::SimpleShuffle, weighing(&[1; 100]));
-        for strategy in [
-            Strategy::SimpleShuffle,
-            Strategy::FirstAvailable,
-            Strategy::RoundRobin,
-            Strategy::Random,
-            Strategy::LeastBusy,
-            Strategy::LatencyBased,
-            Strategy::CostBased,
-            Strategy::UsageBased,
-        ] {
+        for strategy in STRATEGIES {
             group.strategy = strategy;
             let seed = group.random();
             let choice = group.choice();
