@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response};
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 use tokio::time::{timeout, timeout_at};
 
 use super::pieces::Pieces;
@@ -48,7 +48,7 @@ pub(super) async fn receive(
     let key = Hidden::new(key);
     match read(sending, answer, plan, record).await {
         Ok(Outcome::Stream { head, tap, first, upstream, .. }) => {
-            Ok(Outcome::Stream { head, tap, first, upstream, key })
+            Ok(Outcome::Stream { head, tap, first, upstream, key: key.for_stream() })
         }
         Ok(whole) => Ok(whole),
         Err(mut refusal) => {
@@ -143,7 +143,7 @@ fn hides_failure(sending: &Sending<'_>, bytes: &[u8]) -> bool {
 #[derive(Default)]
 pub(super) struct Hidden {
     key: Option<Secret>,
-    /// Looks for it, made once: a stream has many pieces.
+    /// Looks for it in a stream, whose pieces are many.
     finder: Option<Box<Finder<'static>>>,
 }
 
@@ -151,18 +151,26 @@ impl Hidden {
     fn new(key: Option<Secret>) -> Self {
         // What is shorter is a stand-in for servers that want no key, and may be any word of the text.
         let key = key.filter(|key| key.expose().len() >= 12);
-        let finder = key.as_ref().map(|key| Box::new(Finder::new(key.expose().as_bytes()).into_owned()));
-        Self { key, finder }
+        Self { key, finder: None }
+    }
+
+    /// The same, with the search set up once for many pieces.
+    fn for_stream(self) -> Self {
+        let finder = self.key.as_ref().map(|key| Box::new(Finder::new(key.expose().as_bytes()).into_owned()));
+        Self { finder, ..self }
     }
 
     /// The same bytes, or others with `[key]` in its place.
     pub(super) fn hidden(&self, bytes: Bytes) -> Bytes {
-        match (&self.key, &self.finder) {
-            (Some(key), Some(finder)) if finder.find(&bytes).is_some() => {
-                String::from_utf8_lossy(&bytes).replace(key.expose(), "[key]").into()
-            }
-            _ => bytes,
+        let Some(key) = &self.key else { return bytes };
+        let found = match &self.finder {
+            Some(finder) => finder.find(&bytes),
+            None => memmem::find(&bytes, key.expose().as_bytes()),
+        };
+        if found.is_none() {
+            return bytes;
         }
+        String::from_utf8_lossy(&bytes).replace(key.expose(), "[key]").into()
     }
 
     /// The same text, or another with `[key]` in its place.
