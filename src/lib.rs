@@ -14,9 +14,13 @@ pub mod observe;
 
 // Layer 2.
 #[cfg(feature = "service")]
+pub mod store;
+#[cfg(feature = "service")]
 pub mod upstream;
 
 // Layer 3.
+#[cfg(feature = "service")]
+pub mod admin;
 #[cfg(feature = "service")]
 pub mod gateway;
 

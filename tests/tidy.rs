@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &["wire", "route", "prompt", "calendar", "meter"],
     &["config", "observe"],
-    &["upstream"],
-    &["gateway"],
+    &["upstream", "store"],
+    &["gateway", "admin"],
     &["front"],
 ];
 /// Pure rooms, and what must not be named there.

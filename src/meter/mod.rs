@@ -3,7 +3,9 @@
 //! A price that is not known makes the cost unknown, never 0. What an upstream charges beside tokens (searches, pictures,
 //! seconds) is not counted, and neither are other prices for batches or service tiers.
 
-mod money;
+pub mod ledger;
+pub mod money;
+pub mod period;
 mod price;
 mod table;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// US dollars in units of 1e-12, which make the price of a token and all sums of it whole. At most 18 million dollars: sums
@@ -44,6 +44,33 @@ impl fmt::Display for Money {
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         RawValue::from_string(self.to_string()).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+/// Writes the units: for `#[serde(serialize_with)]`, for what is stored.
+pub fn whole<S: Serializer>(amount: &Money, serializer: S) -> Result<S::Ok, S::Error> {
+    amount.0.serialize(serializer)
+}
+
+/// Reads them: for `#[serde(deserialize_with)]`.
+pub fn from_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
+    u64::deserialize(deserializer).map(Money)
+}
+
+/// The same of what may be missing: for `#[serde(with = "units")]`: the whole number of units, for what is stored.
+pub mod units {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Money;
+
+    /// Writes the units.
+    pub fn serialize<S: Serializer>(amount: &Option<Money>, serializer: S) -> Result<S::Ok, S::Error> {
+        amount.map(|amount| amount.0).serialize(serializer)
+    }
+
+    /// Reads them.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Money>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Money))
     }
 }
 

@@ -1,0 +1,232 @@
+//! A store that ends with the process: for tests, and the plainest reading of what [`Store`] asks for.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery, Sums};
+use super::{
+    Admission, Audit, Change, Claim, Document, Held, Hold, Keep, Kind, SaveError, Settlement, Store, StoreError,
+};
+use crate::meter::ledger::Ledger;
+
+/// The store.
+#[derive(Default)]
+pub struct Memory {
+    keep: Keep,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    ledgers: HashMap<String, Ledger>,
+    documents: BTreeMap<(Kind, String), Document>,
+    entries: BTreeMap<String, Entry>,
+    settled: HashSet<String>,
+    days: BTreeMap<[String; 5], Sums>,
+    audit: BTreeMap<String, Audit>,
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new(keep: Keep) -> Self {
+        Self { keep, inner: Mutex::default() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn admit(&mut self, claim: &Claim, now: u64) -> Admission {
+        let mut ledgers = Vec::with_capacity(claim.scopes.len());
+        let mut standings = Vec::with_capacity(claim.scopes.len());
+        let mut scopes = Vec::with_capacity(claim.scopes.len());
+        for (place, scope) in claim.scopes.iter().enumerate() {
+            let mut ledger = self.ledgers.get(&scope.id).cloned().unwrap_or_default();
+            match ledger.admit(&scope.limits, claim.estimate, (&claim.hold, claim.lapses), now) {
+                Ok(standing) => standings.push(standing),
+                Err(over) => return Admission::Refused { scope: place, over },
+            }
+            ledgers.push((scope.id.clone(), ledger));
+            let (stamp, stale) = (scope.limits.stamp(now), Vec::new());
+            scopes.push(Held { scope: scope.id.clone(), limits: scope.limits.clone(), stamp, shard: 0, stale });
+        }
+        self.ledgers.extend(ledgers);
+        Admission::Held(Hold { id: claim.hold.clone(), scopes, estimate: claim.estimate }, standings)
+    }
+
+    fn settle(&mut self, settlement: &Settlement, keep: Keep, now: u64) {
+        if let Some(hold) = &settlement.hold {
+            for held in &hold.scopes {
+                if let Some(ledger) = self.ledgers.get_mut(&held.scope) {
+                    ledger.settle(&held.limits, &held.stamp, (&hold.id, hold.estimate), settlement.used, now);
+                }
+            }
+        }
+        let entry = &settlement.entry;
+        if !self.settled.insert(entry.id.clone()) {
+            return;
+        }
+        let day = [entry.day(), entry.key.clone(), entry.team.clone(), entry.model.clone(), entry.upstream.clone()];
+        let sums = self.days.entry(day).or_default();
+        *sums = sums.plus(&entry.sums());
+        if keep.requests > 0 {
+            self.entries.insert(entry.id.clone(), entry.clone());
+        }
+    }
+
+    fn fits(&self, change: &Change, now: u64) -> bool {
+        let document = change.document();
+        let there = self.documents.get(&(document.kind, document.id.clone()));
+        let named = |name: &Option<String>| {
+            let name = name.as_ref()?;
+            self.documents.values().find(|other| {
+                other.kind == document.kind && other.unique.as_ref() == Some(name) && other.id != document.id
+            })
+        };
+        match change {
+            Change::Create(document) => {
+                there.is_none_or(|there| there.ends.is_some_and(|ends| ends <= now))
+                    && named(&document.unique).is_none()
+            }
+            Change::Replace { document, before } => {
+                there.is_some_and(|there| there.version + 1 == document.version && there.unique == *before)
+                    && named(&document.unique).is_none()
+            }
+            Change::Remove(document) => {
+                there.is_some_and(|there| there.version == document.version && there.ends.is_none_or(|ends| ends > now))
+            }
+        }
+    }
+}
+
+impl Store for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn open(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn admit<'a>(&'a self, claim: &'a Claim, now: u64) -> BoxFuture<'a, Result<Admission, StoreError>> {
+        async move { Ok(self.inner().admit(claim, now)) }.boxed()
+    }
+
+    fn settle<'a>(&'a self, settlement: &'a Settlement, now: u64) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            self.inner().settle(settlement, self.keep, now);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn ledgers<'a>(&'a self, scopes: &'a [String]) -> BoxFuture<'a, Result<Vec<Ledger>, StoreError>> {
+        async move {
+            let inner = self.inner();
+            Ok(scopes.iter().map(|scope| inner.ledgers.get(scope).cloned().unwrap_or_default()).collect())
+        }
+        .boxed()
+    }
+
+    fn find<'a>(&'a self, kind: Kind, id: &'a str, now: u64) -> BoxFuture<'a, Result<Option<Document>, StoreError>> {
+        async move {
+            let found = self.inner().documents.get(&(kind, id.to_owned())).cloned();
+            Ok(found.filter(|document| document.ends.is_none_or(|ends| ends > now)))
+        }
+        .boxed()
+    }
+
+    fn list<'a>(
+        &'a self,
+        kind: Kind,
+        after: Option<&'a str>,
+        limit: usize,
+        now: u64,
+    ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
+        async move {
+            let inner = self.inner();
+            let all = inner.documents.range((kind, String::new())..).map(|(_, document)| document);
+            let found = all
+                .take_while(|document| document.kind == kind)
+                .filter(|document| after.is_none_or(|after| document.id.as_str() > after))
+                .filter(|document| document.ends.is_none_or(|ends| ends > now));
+            Ok(found.take(limit).cloned().collect())
+        }
+        .boxed()
+    }
+
+    fn save<'a>(&'a self, changes: &'a [Change], audit: &'a [Audit], now: u64) -> BoxFuture<'a, Result<(), SaveError>> {
+        async move {
+            let mut inner = self.inner();
+            if let Some(place) = changes.iter().position(|change| !inner.fits(change, now)) {
+                return Err(SaveError::Conflict(place));
+            }
+            for change in changes {
+                let document = change.document().clone();
+                let place = (document.kind, document.id.clone());
+                match change {
+                    Change::Create(_) | Change::Replace { .. } => inner.documents.insert(place, document),
+                    Change::Remove(_) => inner.documents.remove(&place),
+                };
+            }
+            inner.audit.extend(audit.iter().map(|act| (act.id.clone(), act.clone())));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn entries<'a>(&'a self, query: &'a EntryQuery) -> BoxFuture<'a, Result<EntryPage, StoreError>> {
+        async move {
+            let inner = self.inner();
+            let older = |entry: &&Entry| query.before.as_ref().is_none_or(|before| entry.id < *before);
+            let mut found = inner.entries.values().rev().filter(older).filter(|entry| query.takes(entry));
+            let entries: Vec<Entry> = found.by_ref().take(query.limit).cloned().collect();
+            let next = found.next().and_then(|_| entries.last()).map(|entry| entry.id.clone());
+            Ok(EntryPage { entries, next })
+        }
+        .boxed()
+    }
+
+    fn daily<'a>(&'a self, query: &'a DailyQuery) -> BoxFuture<'a, Result<Vec<Daily>, StoreError>> {
+        async move {
+            let all = self.inner().days.clone().into_iter().map(|([day, key, team, model, upstream], sums)| Daily {
+                day,
+                key,
+                team,
+                model,
+                upstream,
+                sums,
+            });
+            Ok(all.filter(|daily| query.takes(daily)).collect())
+        }
+        .boxed()
+    }
+
+    fn audit<'a>(&'a self, before: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<Audit>, StoreError>> {
+        async move {
+            let inner = self.inner();
+            let acts = inner.audit.values().rev().filter(|act| before.is_none_or(|before| act.id.as_str() < before));
+            Ok(acts.take(limit).cloned().collect())
+        }
+        .boxed()
+    }
+
+    fn sweep(&self, now: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let mut inner = self.inner();
+            inner.documents.retain(|_, document| document.ends.is_none_or(|ends| ends > now));
+            let kept = now.saturating_sub(self.keep.requests);
+            inner.entries.retain(|_, entry| entry.time >= kept);
+            let first = super::usage::day(now.saturating_sub(self.keep.days));
+            inner.days.retain(|[day, ..], _| *day >= first);
+            Ok(())
+        }
+        .boxed()
+    }
+}
