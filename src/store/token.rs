@@ -2,7 +2,7 @@
 //!
 //! `sk-fg-`, 24 characters that hold 142 random bits, and 6 that are a checksum over all before them: who mistypes one hears so
 //! without the store being asked, and whoever scans for leaked secrets knows it when he sees it. The form is that of `GitHub`'s
-//! tokens (GitHub blog, 2021-04-05): base 62, CRC-32.
+//! tokens (`GitHub` blog, 2021-04-05): base 62, CRC-32.
 
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
