@@ -146,7 +146,8 @@ fn connection(
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let gateway = Arc::clone(&gateway);
         let peer = Some(peer);
-        let call = Call { invocation_id: None, deadline: None, exposure, signed: false, peer, after: None };
+        let call =
+            Call { invocation_id: None, deadline: None, exposure, signed: false, signer: None, peer, after: None };
         async move { Ok::<_, Infallible>(gateway.handle(request, call).await) }
     });
     #[expect(clippy::disallowed_methods, reason = "a server has a task for each connection; nothing here is frozen")]

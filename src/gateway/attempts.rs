@@ -8,6 +8,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::sleep;
 
+use super::caller::{Caller, may_use};
 use super::candidates::{self, Members};
 use super::gate::{self, Pass};
 use super::lease::{Lease, millis};
@@ -15,7 +16,7 @@ use super::pipeline::{Answer, Looked, Refused, Request, attempt};
 use super::refusal::{Fate, Refusal};
 use super::twins::{Twin, twin};
 use super::wishes::Own;
-use super::{Gateway, State, prompts};
+use super::{Gateway, State, account, caller, prompts};
 use crate::config::secret::Text;
 use crate::config::settings::{Deployment, Group};
 use crate::meter::Money;
@@ -72,7 +73,10 @@ pub(super) async fn answer(
     let state = request.state;
     let looked = Looked::new(request, &request.body)?;
     record.stream = looked.stream();
-    let own = Own::read(request.headers, looked.fields(), state.settings.routing.mock_testing)?;
+    let mut own = Own::read(request.headers, looked.fields(), state.settings.routing.mock_testing)?;
+    if let Some(principal) = request.caller.principal() {
+        own.tags.splice(..0, principal.key.tags.iter().cloned());
+    }
     let untagged = looked.fields().and_then(|fields| fields.without_tags(&request.body));
     let untagged = untagged.map(|body| Request { body, ..*request });
     let request = untagged.as_ref().unwrap_or(request);
@@ -80,9 +84,20 @@ pub(super) async fn answer(
     let asked = looked.model().to_owned();
     let group = state.table.find(&asked).and_then(|place| state.settings.groups.get(place));
     let deadline = request.call.bound(record.received + total(state, group, own.timeout));
+    // A client that names its own fallbacks could get at any model else.
+    let wished = own.plan.fallbacks.iter().flatten();
+    if let Some(name) = wished.into_iter().find(|name| !may_use(state, request.caller, name)) {
+        return Err(Box::new(caller::no_model(name)));
+    }
+    if !may_use(state, request.caller, &asked) {
+        return Err(Box::new(caller::no_model(&asked)));
+    }
     if let Some(group) = group {
         record.model_group = Some(group.name.clone());
         gate::model(request, (&group.name, &asked), deadline, record, pass).await?;
+        let time = millis(deadline.saturating_duration_since(clock::now()));
+        let open = account::Asked { request, gateway, looked: &looked, group, time, tags: &own.tags };
+        pass.account = open.open(record).await?;
     }
     let plan = Plan::new(&state.router, own.plan.clone());
     let mut run = Run { request, gateway, own, asked, deadline, came: clock::unix_millis(), plan, last: None };
@@ -121,7 +136,7 @@ impl<'a> Run<'a> {
         let name = self.asked.clone();
         let state = self.request.state;
         let Some(group) = state.table.find(&name).and_then(|place| state.settings.groups.get(place)) else {
-            self.last = Some(unknown(state, looked));
+            self.last = Some(unknown(state, self.request.caller, looked));
             self.plan.unknown(&name);
             return None;
         };
@@ -152,8 +167,13 @@ impl<'a> Run<'a> {
     ) -> Option<Stage<'a>> {
         let state = self.request.state;
         let group = state.table.resolve(name).and_then(|found| state.settings.groups.get(found.group))?;
-        let counted = gate::model(self.request, (&group.name, &self.asked), self.deadline, record, pass).await;
-        match counted.and_then(|()| self.enter(name, looked, record)) {
+        let counted = async {
+            gate::model(self.request, (&group.name, &self.asked), self.deadline, record, pass).await?;
+            let Some(account) = &mut pass.account else { return Ok(()) };
+            let (request, gateway, tags) = (self.request, self.gateway, &self.own.tags);
+            account::Asked { request, gateway, looked, group, time: self.left(), tags }.widen(account).await
+        };
+        match counted.await.and_then(|()| self.enter(name, looked, record)) {
             Ok(stage) => stage,
             Err(refusal) => {
                 self.plan.refuse(name, &group.name, refusal.kind().unwrap_or(FailureKind::NotFound));
@@ -180,10 +200,14 @@ impl<'a> Run<'a> {
     /// The body with the operator's system prompts for this group in it, if there are any.
     fn prompted(&self, group: &Group, looked: &Looked<'_>, record: &Record) -> Result<Option<Bytes>, Refused> {
         let Some(envelope) = looked.envelope() else { return Ok(None) };
-        let facts = prompts::Facts { headers: self.request.headers, request_id: &record.request_id, now: self.came };
+        let facts = prompts::Facts {
+            headers: self.request.headers,
+            request_id: &record.request_id,
+            now: self.came,
+            principal: self.request.caller.principal().map(Arc::as_ref),
+        };
         let all = &self.request.state.settings.prompts;
-        prompts::applied(all, &group.name, (envelope, &self.request.body), &facts)
-            .map_err(|error| Box::new(error.into()))
+        prompts::applied(all, &group.name, (envelope, &self.request.body), &facts).map_err(Box::new)
     }
 
     /// What the plan says where there is no group to try.
@@ -397,7 +421,7 @@ fn mocked(kind: FailureKind) -> Refusal {
     Refusal::new(status, kind.label(), message)
 }
 
-fn unknown(state: &State, looked: &Looked<'_>) -> Refused {
+fn unknown(state: &State, caller: &Caller, looked: &Looked<'_>) -> Refused {
     let model = looked.model();
     if let Looked::Direct(Asked { unnamed: true, .. }, _) = looked {
         let message = format!(
@@ -407,7 +431,7 @@ fn unknown(state: &State, looked: &Looked<'_>) -> Refused {
         return Box::new(Refusal::bad_request(message).param("model"));
     }
     let shown: String = model.chars().take(200).collect();
-    let hint = state.table.nearest(model, &|_| true).map_or_else(
+    let hint = state.table.nearest(model, &|name| caller.may_use(&[name])).map_or_else(
         || "`GET /v1/models` lists them".to_owned(),
         |near| format!("did you mean `{near}`? `GET /v1/models` lists them all"),
     );

@@ -3,10 +3,13 @@
 //! [`Gateway::handle`] finds the endpoint, lets the caller in, reads the body and hands it to the [`pipeline`]. It never
 //! fails and never panics: a panic below it becomes a 500 in the caller's dialect.
 
+mod account;
 mod attempts;
 pub mod auth;
+mod caller;
 mod candidates;
 mod gate;
+mod keeper;
 mod lease;
 pub mod pages;
 mod pieces;
@@ -14,6 +17,7 @@ pub mod pipeline;
 mod prompts;
 mod ratelimit;
 mod receive;
+mod redact;
 pub mod refusal;
 pub mod routes;
 pub mod secrets;
@@ -31,7 +35,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::try_join;
+use futures::future::{join_all, try_join};
 use futures::{FutureExt as _, TryFutureExt as _};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -45,7 +49,10 @@ use crate::route::Millis;
 use crate::route::health::{Cooling, SharedCooldowns};
 use crate::upstream::Upstream;
 use crate::wire::Wire;
+use account::Account;
+use caller::Caller;
 use gate::Pass;
+pub use keeper::Keeper;
 use pieces::Pieces;
 use refusal::Refusal;
 use routes::Endpoint;
@@ -70,6 +77,8 @@ pub struct Call {
     pub exposure: Exposure,
     /// AWS has checked the caller's signature.
     pub signed: bool,
+    /// Whose signature it was, as an ARN.
+    pub signer: Option<String>,
     /// The address that the connection came from, as far as it is known.
     pub peer: Option<IpAddr>,
     /// Where records wait until the client has its last byte; `None` gives them at once.
@@ -93,31 +102,47 @@ pub enum Exposure {
 }
 
 /// Work that waits until an invocation's answer is out.
-#[derive(Clone, Debug, Default)]
-pub struct After(Arc<Mutex<Vec<Record>>>);
+#[derive(Clone, Default)]
+pub struct After(Arc<Mutex<Vec<Over>>>);
+
+/// A request that is over, and whoever has to be told what it came to.
+type Over = (Record, Option<Account>);
+
+impl std::fmt::Debug for After {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("After").finish_non_exhaustive()
+    }
+}
 
 impl After {
-    fn push(&self, record: Record) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    fn push(&self, over: Over) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(over);
     }
 
     /// The answer that was made could not go out after all.
     pub fn failed(&self, status: u16, class: &'static str, why: &str) {
-        for record in &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        for (record, _) in &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             (record.status, record.error_class, record.error) = (status, Some(class), Some(why.to_owned()));
         }
     }
 
     /// Does the work.
-    pub fn run(&self, observer: &Observer) {
-        for record in &self.take() {
-            observer.emit(record);
+    pub async fn run(&self, observer: &Observer) {
+        let mut accounts = Vec::new();
+        for (record, account) in self.take() {
+            observer.emit(&record);
+            accounts.extend(account.map(|account| account.settlement(&record)));
         }
+        join_all(accounts.into_iter().map(|(keeper, settlement)| async move { keeper.settle(settlement).await })).await;
     }
 
-    /// What waits, for somebody else to do.
+    /// The records that wait.
     #[must_use]
-    pub fn take(&self) -> Vec<Record> {
+    pub fn records(&self) -> Vec<Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(record, _)| record.clone()).collect()
+    }
+
+    fn take(&self) -> Vec<Over> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -131,11 +156,25 @@ pub(crate) struct Finish {
 }
 
 impl Finish {
-    pub(crate) fn done(&self, mut record: Record) {
+    /// Says what is known of the caller's limits.
+    pub(crate) fn tell(&self, wire: Wire, head: &mut HeaderMap) {
+        if let Some(account) = &self.pass.account {
+            account.tell(wire, head);
+        }
+    }
+
+    pub(crate) fn done(&mut self, mut record: Record) {
         record.queued = self.pass.queued();
+        let account = self.pass.account.take();
         match &self.after {
-            Some(after) => after.push(record),
-            None => self.gateway.observer.emit(&record),
+            Some(after) => after.push((record, account)),
+            None => {
+                self.gateway.observer.emit(&record);
+                if let Some(account) = account {
+                    let (keeper, settlement) = account.settlement(&record);
+                    keeper.settle_aside(settlement);
+                }
+            }
         }
     }
 }
@@ -163,7 +202,7 @@ impl Open {
 
     /// Answers with a refusal and gives the record.
     pub(crate) fn refused(self, refusal: Refusal, wire: Wire) -> Response<Body> {
-        let Some((mut record, finish)) = self.answered() else { return refusal.into_response(wire, "") };
+        let Some((mut record, mut finish)) = self.answered() else { return refusal.into_response(wire, "") };
         record.status = refusal.status.as_u16();
         record.error_class = Some(refusal.class);
         record.error = Some(refusal.message.clone());
@@ -194,6 +233,7 @@ pub struct Gateway {
     observer: Observer,
     lambda: bool,
     shared_cooldowns: OnceLock<Arc<dyn SharedCooldowns>>,
+    keeper: OnceLock<Arc<Keeper>>,
     /// The beginning that routing counts its milliseconds from.
     began: Instant,
 }
@@ -214,6 +254,7 @@ impl Gateway {
             observer: Observer::new(lambda),
             lambda,
             shared_cooldowns: OnceLock::new(),
+            keeper: OnceLock::new(),
             began: clock::now(),
         })
     }
@@ -222,6 +263,18 @@ impl Gateway {
     pub fn share_cooldowns(&self, shared: Arc<dyn SharedCooldowns>) {
         // There is one store, and it is set once.
         let _ = self.shared_cooldowns.set(shared);
+    }
+
+    /// Keeps keys, limits and records in this store from now on.
+    pub fn keep(&self, keeper: Arc<Keeper>) {
+        // As with cooldowns.
+        let _ = self.keeper.set(keeper);
+    }
+
+    /// The store, if there is one.
+    #[must_use]
+    pub fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.keeper.get()
     }
 
     /// Another instance left the deployment of this id alone, which holds here as well if it is known here.
@@ -321,6 +374,7 @@ impl Gateway {
         }
         let address = state.gate.address(call, &head.headers);
         let mut body = pin!(body);
+        let mut caller = Caller::default();
         if !endpoint.public() {
             let mut admitted = state.gate.allows(address);
             if matches!(endpoint, Endpoint::Model(_)) && admitted.is_ok() {
@@ -330,7 +384,8 @@ impl Gateway {
                 }
             }
             if admitted.is_ok() {
-                admitted = auth::check(self, state, &head.headers, call).await;
+                let who = (head.uri.path(), address);
+                admitted = auth::check(self, state, &head.headers, (call, who)).await.map(|who| caller = who);
             }
             if let Err(refusal) = admitted {
                 // `/health` tells strangers that we are here and nothing more.
@@ -341,14 +396,14 @@ impl Gateway {
             }
         }
         let Endpoint::Model(task) = endpoint else {
-            return match pages::page(self, state, &endpoint, wire, call) {
+            return match pages::page(self, state, &endpoint, (wire, call, &caller)) {
                 Ok(response) => quiet(open, response),
                 Err(refusal) => open.refused(refusal, wire),
             };
         };
         match admit(state, (&head.headers, body), (call, address, wire), &mut open).await {
             Ok(body) => {
-                let request = pipeline::Request { state, task, headers: &head.headers, body, call };
+                let request = pipeline::Request { state, task, headers: &head.headers, body, call, caller: &caller };
                 pipeline::run(request, open).await
             }
             Err(refusal) => open.refused(refusal, wire),

@@ -24,7 +24,7 @@ use metrics::Metrics;
 pub const REQUEST_TARGET: &str = "feathergate::request";
 
 /// Everything that is told about one request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Record {
     /// Our id, `x-request-id`.
     pub request_id: String,
@@ -74,6 +74,8 @@ pub struct Record {
     pub error: Option<String>,
     /// What the upstream did not get as the client sent it.
     pub losses: Vec<Loss>,
+    /// Whether bodies go into the log; else they are for the store.
+    pub log_bodies: bool,
     /// The client's body, where bodies are switched on.
     pub request_body: Option<String>,
     /// The answer's body, where bodies are switched on.
@@ -126,6 +128,7 @@ impl Record {
             error_class: None,
             error: None,
             losses: Vec::new(),
+            log_bodies: false,
             request_body: None,
             response_body: None,
         }
@@ -265,8 +268,8 @@ fn line(record: &Record, times: Times, embedded: bool) -> String {
     // With the reasons: what a client's developer asks next.
     let losses: Vec<String> = record.losses.iter().map(|loss| format!("{}: {}", loss.field, loss.why)).collect();
     line.put_known("losses", Some(losses).filter(|losses| !losses.is_empty()));
-    line.put_known("request_body", record.request_body.as_ref());
-    line.put_known("response_body", record.response_body.as_ref());
+    line.put_known("request_body", record.request_body.as_ref().filter(|_| record.log_bodies));
+    line.put_known("response_body", record.response_body.as_ref().filter(|_| record.log_bodies));
     if embedded && record.model_group.is_some() {
         embed(&mut line, record, times, now);
     }
