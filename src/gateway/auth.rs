@@ -11,11 +11,12 @@ use tokio::time::timeout_at;
 use super::caller::{Caller, Principal};
 use super::refusal::Refusal;
 use super::{Call, Exposure, Gateway, State};
+use crate::admin::Admin;
 use crate::config::resolve::weak_key;
 use crate::config::secret::{Secret, Text, describe};
 use crate::observe::clock::{self, Instant};
 use crate::store::StoreError;
-use crate::store::token::{KEY_PREFIX, hash, well_formed};
+use crate::store::token::{KEY_PREFIX, SESSION_PREFIX, hash, well_formed};
 
 /// How long a key may take to be looked up.
 const LOOK_UP_TIME: Duration = Duration::from_secs(5);
@@ -34,7 +35,7 @@ pub(super) async fn check(
     gateway: &Gateway,
     state: &State,
     headers: &HeaderMap,
-    (call, (path, address)): (&Call, (&str, Option<IpAddr>)),
+    (call, (path, address)): (&Call, (Option<&str>, Option<IpAddr>)),
 ) -> Result<Caller, Refusal> {
     let settings = &state.settings;
     let deadline = call.bound(clock::now() + settings.timeout);
@@ -44,6 +45,13 @@ pub(super) async fn check(
             let hash = hash(key);
             let found = keeper.principal(&hash, settings.store.fail_open);
             return holder(found, deadline, (path, address)).await?.ok_or_else(|| denied(UNKNOWN));
+        }
+        if well_formed(SESSION_PREFIX, key) {
+            let found = async {
+                let store = keeper.store().await?;
+                Admin::new(Arc::clone(store)).session(key, clock::unix_millis()).await
+            };
+            return in_time(found, deadline).await?.map(Caller::Session).ok_or_else(|| denied(NO_SESSION));
         }
         if key.starts_with(KEY_PREFIX) {
             return Err(denied("this virtual key is mistyped or cut short: its checksum does not fit"));
@@ -72,21 +80,26 @@ pub(super) async fn check(
 }
 
 const UNKNOWN: &str = "the API key is not valid here";
+const NO_SESSION: &str = "this session is over; log in again";
+
+/// What the store says of a credential.
+async fn in_time<T>(found: impl Future<Output = Result<T, StoreError>>, deadline: Instant) -> Result<T, Refusal> {
+    let found = timeout_at(deadline.min(clock::now() + LOOK_UP_TIME), found);
+    let found = found.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
+    found.map_err(|error| {
+        tracing::error!(%error, "a virtual key cannot be looked up");
+        let message = "this API key cannot be looked up now; try again soon";
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", message).code("store_unavailable").retry_after(1000)
+    })
+}
 
 /// The holder of a virtual key, if there is one.
 async fn holder(
     found: impl Future<Output = Result<Option<Arc<Principal>>, StoreError>>,
     deadline: Instant,
-    (path, address): (&str, Option<IpAddr>),
+    (path, address): (Option<&str>, Option<IpAddr>),
 ) -> Result<Option<Caller>, Refusal> {
-    let found = timeout_at(deadline.min(clock::now() + LOOK_UP_TIME), found);
-    let found = found.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
-    let principal = found.map_err(|error| {
-        tracing::error!(%error, "a virtual key cannot be looked up");
-        let message = "this API key cannot be looked up now; try again soon";
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", message).code("store_unavailable").retry_after(1000)
-    })?;
-    let Some(principal) = principal else { return Ok(None) };
+    let Some(principal) = in_time(found, deadline).await? else { return Ok(None) };
     principal.enter(path, address, clock::unix_millis())?;
     Ok(Some(Caller::Key(principal)))
 }

@@ -62,8 +62,9 @@ impl Principal {
         }
     }
 
-    /// Lets the key in, or says why it is not good here and now. `path` is the request's, `now` in Unix milliseconds.
-    pub(super) fn enter(&self, path: &str, address: Option<IpAddr>, now: u64) -> Result<(), Refusal> {
+    /// Lets the key in, or says why it is not good here and now. `path` is that of a call of a
+    /// model, `now` is in Unix milliseconds.
+    pub(super) fn enter(&self, path: Option<&str>, address: Option<IpAddr>, now: u64) -> Result<(), Refusal> {
         let key = &self.key;
         let refused = |status, code, message: &str| Err(Refusal::new(status, "unauthenticated", message).code(code));
         if key.blocked {
@@ -81,7 +82,8 @@ impl Principal {
             let message = "this API key may not be used from this address";
             return refused(StatusCode::FORBIDDEN, "address_not_allowed", message);
         }
-        if !key.endpoints.is_empty() && !key.endpoints.iter().any(|allowed| is_below(path, allowed)) {
+        let listed = |path: &str| key.endpoints.iter().any(|allowed| is_below(path, allowed));
+        if let Some(path) = path.filter(|path| !key.endpoints.is_empty() && !listed(path)) {
             let message = format!("this API key may not call `{}`", path.chars().take(200).collect::<String>());
             return refused(StatusCode::FORBIDDEN, "endpoint_not_allowed", &message);
         }
@@ -136,7 +138,7 @@ mod tests {
     }
 
     fn refused(key: Key, path: &str, address: &str) -> Option<(u16, String)> {
-        let entered = principal(key, None).enter(path, address.parse().ok(), NOW);
+        let entered = principal(key, None).enter(Some(path), address.parse().ok(), NOW);
         entered.err().map(|refusal| (refusal.status.as_u16(), refusal.message))
     }
 
@@ -163,7 +165,7 @@ mod tests {
             assert_eq!(refused(key, path, address).map(|(status, _)| status), want, "{shown}");
         }
         let team = Team { blocked: true, ..Team::default() };
-        assert!(principal(Key::default(), Some(team)).enter(chat, None, NOW).is_err());
+        assert!(principal(Key::default(), Some(team)).enter(Some(chat), None, NOW).is_err());
     }
 
     #[test]

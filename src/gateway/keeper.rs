@@ -232,6 +232,17 @@ impl Keeper {
         });
     }
 
+    /// Deletes what is past its time, if the store is in use.
+    pub async fn sweep(&self) {
+        if !self.active() {
+            return;
+        }
+        let swept = async { self.store().await?.sweep(clock::unix_millis()).await };
+        if let Err(error) = swept.await {
+            tracing::warn!(store = self.store.name(), %error, "what is past its time was not deleted");
+        }
+    }
+
     /// Waits until everything is settled.
     pub async fn settled(&self) {
         let _ = self.settling.subscribe().wait_for(|count| *count == 0).await;

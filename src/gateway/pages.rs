@@ -13,7 +13,7 @@ use super::refusal::Refusal;
 use super::routes::{self, Endpoint};
 use super::{Body, Call, Exposure, Gateway, State};
 use crate::config::secret::{Text, describe};
-use crate::config::settings::{Deployment, Settings};
+use crate::config::settings::{Deployment, Group, Settings};
 use crate::observe::clock;
 use crate::wire::Wire;
 use crate::wire::profile::{Forced, Profile, Reasons, SystemRole};
@@ -37,7 +37,9 @@ pub(super) fn page(
             let text = gateway.observer().metrics().render(gateway.lambda) + &state.gate.gauges();
             respond("text/plain; version=0.0.4; charset=utf-8", text)
         }
-        Endpoint::Home | Endpoint::Model(_) => respond("text/html; charset=utf-8", home(state, call)),
+        Endpoint::Home | Endpoint::Model(_) | Endpoint::Admin(..) => {
+            respond("text/html; charset=utf-8", home(state, call))
+        }
     })
 }
 
@@ -80,6 +82,20 @@ fn model(state: &State, wire: Wire, caller: &Caller, id: &str) -> Result<Value, 
         let message = format!("there is no model `{shown}` here{hint}");
         Refusal::new(StatusCode::NOT_FOUND, "not_found", message).code("model_not_found").param("model")
     })
+}
+
+/// The most input and output tokens of a group.
+pub(super) fn limits(group: &Group) -> (Option<u64>, Option<u64>) {
+    let members: Vec<&Deployment> = group.deployments.iter().map(|deployment| &**deployment).collect();
+    let most = |of: fn(&Deployment) -> Option<u64>| members.iter().filter_map(|deployment| of(deployment)).max();
+    let output = |deployment: &Deployment| deployment.profile.max_output.filter(|_| deployment.profile.known);
+    (group.info.max_input_tokens.or_else(|| most(room)), group.info.max_output_tokens.or_else(|| most(output)))
+}
+
+/// What any of a group's deployments can do, as far as that is known.
+pub(super) fn capabilities(group: &Group) -> Vec<&'static str> {
+    let known = || group.deployments.iter().filter(|deployment| deployment.profile.known);
+    CAPABILITIES.iter().filter(|(_, has)| known().any(|it| has(&it.profile))).map(|(field, _)| *field).collect()
 }
 
 /// What `name` can be used for: its limits are those of the deployment with most room, its capabilities those that any has,
@@ -223,7 +239,7 @@ pub(super) fn preflight(settings: &Settings, asked: &HeaderMap) -> Response<Body
     *response.status_mut() = StatusCode::NO_CONTENT;
     if !settings.cors_origins.is_empty() {
         let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, OPTIONS"));
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
         let wanted = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(HeaderValue::from_static("*")));
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));

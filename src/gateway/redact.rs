@@ -103,9 +103,9 @@ mod tests {
     fn secrets_go_and_all_else_stays() {
         for (text, want) in [
             ("nothing here, not even 1234 or a-b.c", "nothing here, not even 1234 or a-b.c"),
-            ("key sk-ant-api03-abcdefgh, gone", "key [redacted], gone"),
+            ("key sk-or-v1-abcdefgh, gone", "key [redacted], gone"),
             ("sk-short", "sk-short"),
-            (r#"{"a":"x\nsk-proj-0123456789abcdef"}"#, r#"{"a":"x\n[redacted]"}"#),
+            (r#"{"a":"x\nsk-0123456789abcdef"}"#, r#"{"a":"x\n[redacted]"}"#),
             ("write to jane.doe+x@example.co.uk.", "write to [redacted]"),
             ("@handle and a@b", "@handle and a@b"),
             ("pay 4111 1111 1111 1111 now", "pay [redacted] now"),
