@@ -346,8 +346,8 @@ impl<'a> Run<'a> {
         let tell = |head: &mut HeaderMap| {
             let total = record.received.elapsed();
             let overhead = total.saturating_sub(record.waited);
-            RETRIES.say(head, record.retries.into());
-            FALLBACKS.say(head, record.fallbacks.into());
+            RETRIES.say(head, count(record.retries));
+            FALLBACKS.say(head, count(record.fallbacks));
             DURATION.say_text(head, &decimal(total));
             OVERHEAD.say_text(head, &decimal(overhead));
         };
@@ -394,9 +394,17 @@ pub(super) fn say_cost(head: &mut HeaderMap, cost: Option<Money>) {
     }
 }
 
+/// Nearly always 0, which needs no memory.
+fn count(count: u32) -> HeaderValue {
+    if count == 0 { HeaderValue::from_static("0") } else { HeaderValue::from(count) }
+}
+
 /// Milliseconds with three digits behind the point.
 fn decimal(time: Duration) -> String {
-    format!("{}.{:03}", time.as_millis(), time.subsec_micros() % 1000)
+    let mut text = millis(time).to_string();
+    text.push('.');
+    clock::push_digits(&mut text, (time.subsec_micros() % 1000).into(), 3);
+    text
 }
 
 static MODEL_ID: Twin = twin!("model-id");

@@ -30,6 +30,7 @@ mod twins;
 mod wishes;
 
 use std::fmt::Display;
+use std::iter::repeat_with;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -353,7 +354,15 @@ fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get(NAME).and_then(|id| id.to_str().ok()).filter(|id| {
         (8..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     });
-    given.map_or_else(|| format!("req_{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..)), str::to_owned)
+    given.map_or_else(
+        || {
+            let (mut id, mut random) = (String::with_capacity(28), fastrand::Rng::new());
+            id.push_str("req_");
+            id.extend(repeat_with(|| random.digit(16)).take(24));
+            id
+        },
+        str::to_owned,
+    )
 }
 
 /// Reads on and throws away: a client that is still sending would see a reset instead of the answer.

@@ -157,14 +157,16 @@ async fn resolve(sending: &Sending<'_>, record: &mut Record) -> Result<Resolved,
         }
         let base = look_up(sending, &deployment.api_base).await?;
         let base = match deployment.api_base {
-            Text::Known(_) | Text::Unset(_) => base.expose().to_owned(),
+            Text::Known(_) | Text::Unset(_) => base,
             // What came from the file was checked when the file was loaded.
-            Text::Parameter(_) => deployment.vendor.base_url(base.expose()).map_err(|why| {
-                let from = describe(&deployment.api_base);
-                Box::new(
-                    Refusal::setup(format!("model `{}` cannot be called: {from}: {why}", sending.asked)).elsewhere(),
-                )
-            })?,
+            Text::Parameter(_) => match deployment.vendor.base_url(base.expose()) {
+                Ok(base) => Secret::new(&base),
+                Err(why) => {
+                    let why = format!("{}: {why}", describe(&deployment.api_base));
+                    let refusal = Refusal::setup(format!("model `{}` cannot be called: {why}", sending.asked));
+                    return Err(Box::new(refusal.elsewhere()));
+                }
+            },
         };
         Ok(Resolved {
             base,
