@@ -5,6 +5,8 @@
 //!
 //! Times are arguments, in Unix milliseconds. Nothing here knows of HTTP.
 
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod key;
 pub mod memory;
 pub mod token;
