@@ -12,6 +12,9 @@
 
 #[path = "store/documents.rs"]
 mod documents;
+#[cfg(feature = "dynamodb")]
+#[path = "store/dynamodb.rs"]
+mod dynamodb_kit;
 #[path = "store/hostile.rs"]
 mod hostile;
 #[path = "store/kit.rs"]
@@ -96,3 +99,5 @@ macro_rules! lasting {
 }
 
 suite!(memory, Some(crate::kit::memory()));
+#[cfg(feature = "dynamodb")]
+suite!(dynamodb, crate::dynamodb_kit::kit(), lasting);

@@ -97,10 +97,11 @@ impl Dynamo {
         if found <= VERSION {
             return Ok(());
         }
-        let name = &self.table.name;
-        Err(StoreError::Setup(format!(
-            "the DynamoDB table `{name}` was written by a newer FeatherGate (its version is {found}, this program knows {VERSION})"
-        )))
+        let error = StoreError::Setup(format!(
+            "the DynamoDB table `{}` was written by a newer FeatherGate (its version is {found}, this program knows {VERSION})",
+            self.table.name
+        ));
+        Err(self.table.barred.get_or_init(|| error).clone())
     }
 
     async fn enter_all(&self, claim: &Claim, now: u64) -> Result<Admission, StoreError> {

@@ -61,14 +61,19 @@ pub(super) struct Table {
     http: reqwest::Client,
     pub(super) name: String,
     client: OnceLock<Client>,
+    /// Why the table must be left alone.
+    pub(super) barred: OnceLock<StoreError>,
 }
 
 impl Table {
     pub(super) fn new(place: Place, http: reqwest::Client, name: String) -> Self {
-        Self { place, http, name, client: OnceLock::new() }
+        Self { place, http, name, client: OnceLock::new(), barred: OnceLock::new() }
     }
 
     fn client(&self) -> Result<&Client, StoreError> {
+        if let Some(error) = self.barred.get() {
+            return Err(error.clone());
+        }
         if self.place.region.is_none() {
             return Err(StoreError::Setup("the environment variable `AWS_REGION` is not set".to_owned()));
         }
