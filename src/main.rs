@@ -47,15 +47,7 @@ enum Command {
     Print(String),
 }
 
-#[cfg(feature = "size-probe")]
-#[path = "../tests/bench/size_probe.rs"]
-mod size_probe;
-
 fn main() -> ExitCode {
-    #[cfg(feature = "size-probe")]
-    if std::env::args().nth(1).as_deref() == Some("dynamodb") {
-        return size_probe::run();
-    }
     let outcome = if env("AWS_LAMBDA_RUNTIME_API").is_some() {
         lambda()
     } else {
@@ -234,7 +226,8 @@ fn gateway(settings: Settings, lambda: bool) -> Result<Arc<Gateway>, String> {
 #[cfg(feature = "ssm")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature there is none")]
 fn secret_source(client: &reqwest::Client) -> Option<Arc<dyn SecretSource>> {
-    use feathergate::front::aws::{Place, Ssm};
+    use feathergate::front::aws::Ssm;
+    use feathergate::upstream::aws::Place;
 
     let place = Place {
         region: env("AWS_REGION").or_else(|| env("AWS_DEFAULT_REGION")),

@@ -226,7 +226,7 @@ impl Ledger {
         used: Estimate,
         now: u64,
     ) -> bool {
-        if self.holds.remove(hold).is_none() {
+        if self.holds.remove(hold).is_none_or(|lapses| lapses <= now) {
             return false;
         }
         let change = |counts: &mut BTreeMap<u64, u64>, key, from: u64, to: u64| {

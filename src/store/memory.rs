@@ -80,27 +80,36 @@ impl Inner {
         }
     }
 
+    fn put(&mut self, place: (Kind, String), document: Option<Document>) -> Option<Document> {
+        match document {
+            Some(document) => self.documents.insert(place, document),
+            None => self.documents.remove(&place),
+        }
+    }
+
     fn fits(&self, change: &Change, now: u64) -> bool {
         let document = change.document();
         let there = self.documents.get(&(document.kind, document.id.clone()));
+        let lasts = |there: &Document| there.ends.is_none_or(|ends| ends > now);
         let named = |name: &Option<String>| {
             let name = name.as_ref()?;
             self.documents.values().find(|other| {
-                other.kind == document.kind && other.unique.as_ref() == Some(name) && other.id != document.id
+                other.kind == document.kind
+                    && other.unique.as_ref() == Some(name)
+                    && other.id != document.id
+                    && lasts(other)
             })
         };
         match change {
-            Change::Create(document) => {
-                there.is_none_or(|there| there.ends.is_some_and(|ends| ends <= now))
-                    && named(&document.unique).is_none()
-            }
+            Change::Create(document) => there.is_none_or(|there| !lasts(there)) && named(&document.unique).is_none(),
             Change::Replace { document, before } => {
-                there.is_some_and(|there| there.version + 1 == document.version && there.unique == *before)
-                    && named(&document.unique).is_none()
+                there.is_some_and(|there| {
+                    there.version + 1 == document.version && there.unique == *before && lasts(there)
+                }) && named(&document.unique).is_none()
             }
-            Change::Remove(document) => {
-                there.is_some_and(|there| there.version == document.version && there.ends.is_none_or(|ends| ends > now))
-            }
+            Change::Remove(document) => there.is_some_and(|there| {
+                there.version == document.version && there.unique == document.unique && lasts(there)
+            }),
         }
     }
 }
@@ -164,18 +173,25 @@ impl Store for Memory {
     fn save<'a>(&'a self, changes: &'a [Change], audit: &'a [Audit], now: u64) -> BoxFuture<'a, Result<(), SaveError>> {
         async move {
             let mut inner = self.inner();
-            if let Some(place) = changes.iter().position(|change| !inner.fits(change, now)) {
-                return Err(SaveError::Conflict(place));
-            }
-            for change in changes {
+            let mut undo = Vec::new();
+            for (at, change) in changes.iter().enumerate() {
+                if !inner.fits(change, now) {
+                    while let Some((place, before)) = undo.pop() {
+                        inner.put(place, before);
+                    }
+                    return Err(SaveError::Conflict(at));
+                }
                 let document = change.document().clone();
                 let place = (document.kind, document.id.clone());
-                match change {
-                    Change::Create(_) | Change::Replace { .. } => inner.documents.insert(place, document),
-                    Change::Remove(_) => inner.documents.remove(&place),
+                let after = match change {
+                    Change::Create(_) | Change::Replace { .. } => Some(document),
+                    Change::Remove(_) => None,
                 };
+                undo.push((place.clone(), inner.put(place, after)));
             }
-            inner.audit.extend(audit.iter().map(|act| (act.id.clone(), act.clone())));
+            for act in audit {
+                inner.audit.entry(act.id.clone()).or_insert_with(|| act.clone());
+            }
             Ok(())
         }
         .boxed()

@@ -5,6 +5,8 @@
 //!
 //! Times are arguments, in Unix milliseconds. Nothing here knows of HTTP.
 
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod key;
 pub mod memory;
 pub mod token;
@@ -57,7 +59,8 @@ pub trait Store: Send + Sync {
         now: u64,
     ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>>;
 
-    /// Makes all changes and writes the audit log, or does neither.
+    /// Makes all changes, in their order, and writes the audit log, or does neither. A unique name that one change frees, a later
+    /// one may take: so a key keeps its alias when its secret, and with it its id, is made anew.
     ///
     /// # Errors
     /// [`SaveError::Conflict`] with the place of the change that does not fit what is there.
@@ -276,7 +279,8 @@ impl Change {
 /// An administrative act, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Audit {
-    /// Sorts by time: 13 digits of Unix milliseconds, a dash, something random.
+    /// Sorts by time: 13 digits of Unix milliseconds, a dash, something random. What is written stays as it is: of a second act
+    /// with the same id nothing is kept.
     pub id: String,
     /// When, in Unix milliseconds.
     pub time: u64,

@@ -1,6 +1,8 @@
 //! The way to the upstreams: the trait that the gateway calls ([`Upstream`]), the request head for each vendor ([`host`]),
-//! and the real client ([`client`]).
+//! and the real client ([`client`]), which the AWS SDK uses too (`aws`).
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod client;
 pub mod host;
 

@@ -1,0 +1,82 @@
+//! A table for each case at the address in `FEATHERGATE_TEST_DYNAMODB`, which is an emulator's: tables are made there and left
+//! behind. `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` have to be set to something.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use feathergate::store::dynamodb::Dynamo;
+use feathergate::store::{Keep, Store};
+use feathergate::upstream::aws::{Patience, Place, config};
+use feathergate::upstream::client::http_client;
+use futures::FutureExt as _;
+
+use crate::kit::{Kit, server};
+
+pub fn kit() -> Option<Kit> {
+    server("FEATHERGATE_TEST_DYNAMODB")?;
+    Some(Kit {
+        make: |name, keep| async move { Arc::new(dynamo(&name, keep).await) as Arc<dyn Store> }.boxed(),
+        lasts: true,
+        sweeps: false,
+        age: |name| age(name).boxed(),
+    })
+}
+
+pub fn place() -> Place {
+    Place { region: Some("eu-central-1".into()), endpoint: std::env::var("FEATHERGATE_TEST_DYNAMODB").ok() }
+}
+
+/// A name of this test run's.
+fn table(name: &str) -> String {
+    format!("{name}.{}", std::process::id())
+}
+
+/// A store over the table of this name, which is made where it is not there.
+pub async fn dynamo(name: &str, keep: Keep) -> Dynamo {
+    let attribute = |name: &str| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().unwrap()
+    };
+    let part = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
+    let made = client()
+        .create_table()
+        .table_name(table(name))
+        .attribute_definitions(attribute("pk"))
+        .attribute_definitions(attribute("sk"))
+        .key_schema(part("pk", KeyType::Hash))
+        .key_schema(part("sk", KeyType::Range))
+        .billing_mode(BillingMode::PayPerRequest)
+        .send()
+        .await;
+    if let Err(error) = made {
+        assert!(error.into_service_error().is_resource_in_use_exception());
+    }
+    Dynamo::new(place(), http_client().unwrap(), table(name), keep)
+}
+
+async fn age(name: String) {
+    client()
+        .update_item()
+        .table_name(table(&name))
+        .key("pk", AttributeValue::S("SCHEMA".into()))
+        .key("sk", AttributeValue::S("#".into()))
+        .update_expression("ADD V :one")
+        .expression_attribute_values(":one", AttributeValue::N("1".into()))
+        .send()
+        .await
+        .unwrap();
+}
+
+fn client() -> Client {
+    let patience = Patience {
+        attempt: Duration::from_secs(30),
+        all: Duration::from_secs(30),
+        attempts: 1,
+        first_wait: Duration::ZERO,
+        longest_wait: Duration::ZERO,
+    };
+    Client::new(&config(&place(), http_client().unwrap(), patience))
+}
