@@ -70,6 +70,23 @@ impl Keeper {
         Ok(&self.store)
     }
 
+    /// Opens the store at the start of a server, where it is in use then. One that does not answer yet may do so later.
+    ///
+    /// # Errors
+    /// Where the operator has to mend something first.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        if !self.active() {
+            return Ok(());
+        }
+        match self.store().await {
+            Err(error @ StoreError::Unavailable(_)) => {
+                tracing::warn!(store = self.store.name(), %error, "started without the store");
+                Ok(())
+            }
+            opened => opened.map(|_| ()),
+        }
+    }
+
     /// Whether requests are recorded.
     pub(super) fn active(&self) -> bool {
         self.active.load(Ordering::Relaxed)
