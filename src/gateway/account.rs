@@ -1,6 +1,6 @@
 //! What a request may come to, and what it came to: the claim before the call, the settlement after it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, StatusCode};
 
@@ -53,9 +53,45 @@ pub(super) struct Asked<'a> {
     pub(super) tags: &'a [String],
 }
 
+/// Where a request's account is found once it is open: its answer may be under way before it is.
+#[derive(Clone, Default)]
+pub(crate) struct Slot(Arc<Mutex<Option<Account>>>);
+
+impl Slot {
+    /// Takes the account out, to settle it.
+    pub(super) fn take(&self) -> Option<Account> {
+        self.account().take()
+    }
+
+    /// What the key has left, for the head of the answer.
+    pub(super) fn tell(&self, wire: Wire, head: &mut HeaderMap) {
+        if let Some(account) = &*self.account() {
+            account.tell(wire, head);
+        }
+    }
+
+    fn account(&self) -> MutexGuard<'_, Option<Account>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An account that is to be opened.
+pub(super) struct Opening {
+    account: Account,
+    scopes: Vec<Scope>,
+    name: String,
+}
+
+impl Opening {
+    /// Whether the way to the upstream is made while the store is asked.
+    pub(super) fn overlaps(&self) -> bool {
+        !self.scopes.is_empty() && self.account.keeper.overlaps(&self.scopes)
+    }
+}
+
 impl Asked<'_> {
-    /// Counts the request in every scope that it belongs to. `None` where there is no store, or nothing is recorded.
-    pub(super) async fn open(&self, record: &Record) -> Result<Option<Account>, Refused> {
+    /// What the request would be counted as, and where. `None` where there is no store, or nothing is recorded.
+    pub(super) fn begin(&self, record: &Record) -> Result<Option<Opening>, Refused> {
         let settings = &self.request.state.settings.store;
         let principal = self.request.caller.principal();
         let scopes = self.scopes(principal, &self.group.name, true);
@@ -68,7 +104,7 @@ impl Asked<'_> {
         let now = clock::unix_millis();
         let estimate = self.estimate(&scopes, settings)?;
         let name = letters();
-        let mut account = Account {
+        let account = Account {
             keeper: Arc::clone(keeper),
             entry: Box::new(self.entry(record, now, &name)),
             hold: None,
@@ -77,37 +113,54 @@ impl Asked<'_> {
             bodies: settings.bodies,
             told: None,
         };
+        Ok(Some(Opening { account, scopes, name }))
+    }
+
+    /// Counts the request in every scope that it belongs to, and puts its account into `slot`.
+    pub(super) async fn admit(&self, opening: Opening, slot: &Slot) -> Result<(), Refused> {
+        let Opening { mut account, scopes, name } = opening;
         if scopes.is_empty() {
-            return Ok(Some(account));
+            *slot.account() = Some(account);
+            return Ok(());
         }
-        let claim = Claim { hold: name, scopes, estimate, lapses: account.lapses };
-        if let Some((hold, standings)) = self.admitted(keeper, &claim, settings).await? {
+        let principal = self.request.caller.principal();
+        let came = account.entry.time;
+        let claim = Claim { hold: name, scopes, estimate: account.estimate, lapses: account.lapses };
+        if let Some((hold, standings)) = self.admitted(&account.keeper, &claim).await? {
             let of_key =
                 principal.zip(claim.scopes.iter().zip(&standings).find(|(scope, _)| scope.id.starts_with("key:")));
             account.told = of_key.map(|(principal, (scope, standing))| Told {
                 principal: Arc::clone(principal),
                 scope: scope.clone(),
                 standing: *standing,
-                step: now / STEP,
+                step: came / STEP,
             });
             account.hold = Some(hold);
         }
-        Ok(Some(account))
+        *slot.account() = Some(account);
+        Ok(())
     }
 
     /// Counts the request in the limits of another model group as well, to which it falls back.
-    pub(super) async fn widen(&self, account: &mut Account) -> Result<(), Refused> {
-        let settings = &self.request.state.settings.store;
+    pub(super) async fn widen(&self, slot: &Slot) -> Result<(), Refused> {
         let mut scopes = self.scopes(None, &self.group.name, false);
-        let held = |scope: &Scope| account.hold.iter().flat_map(|hold| &hold.scopes).any(|held| held.scope == scope.id);
-        scopes.retain(|scope| !held(scope));
-        if scopes.is_empty() {
-            return Ok(());
-        }
-        // The same name: it stands in other scopes.
-        let name = account.hold.as_ref().map_or_else(letters, |hold| hold.id.clone());
-        let claim = Claim { hold: name, scopes, estimate: account.estimate, lapses: account.lapses };
-        if let Some((hold, _)) = self.admitted(&account.keeper, &claim, settings).await? {
+        let (keeper, claim) = {
+            let account = slot.account();
+            let Some(account) = &*account else { return Ok(()) };
+            let held =
+                |scope: &Scope| account.hold.iter().flat_map(|hold| &hold.scopes).any(|held| held.scope == scope.id);
+            scopes.retain(|scope| !held(scope));
+            if scopes.is_empty() {
+                return Ok(());
+            }
+            // The same name: it stands in other scopes.
+            let hold = account.hold.as_ref().map_or_else(letters, |hold| hold.id.clone());
+            let claim = Claim { hold, scopes, estimate: account.estimate, lapses: account.lapses };
+            (Arc::clone(&account.keeper), claim)
+        };
+        if let Some((hold, _)) = self.admitted(&keeper, &claim).await?
+            && let Some(account) = &mut *slot.account()
+        {
             match &mut account.hold {
                 Some(before) => before.scopes.extend(hold.scopes),
                 None => account.hold = Some(hold),
@@ -116,12 +169,8 @@ impl Asked<'_> {
         Ok(())
     }
 
-    async fn admitted(
-        &self,
-        keeper: &Keeper,
-        claim: &Claim,
-        settings: &StoreSettings,
-    ) -> Result<Option<(Hold, Vec<Standing>)>, Refused> {
+    async fn admitted(&self, keeper: &Keeper, claim: &Claim) -> Result<Option<(Hold, Vec<Standing>)>, Refused> {
+        let settings = &self.request.state.settings.store;
         match keeper.admit(claim).await {
             Ok(Admission::Held(hold, standings)) => Ok(Some((hold, standings))),
             Ok(Admission::Refused { scope, over }) => {
@@ -228,8 +277,7 @@ impl Asked<'_> {
 }
 
 impl Account {
-    /// What the key has left, for the head of the answer.
-    pub(super) fn tell(&self, wire: Wire, head: &mut HeaderMap) {
+    fn tell(&self, wire: Wire, head: &mut HeaderMap) {
         let Some(Told { principal, scope, standing, step }) = &self.told else { return };
         let ends = (step + STEPS) * STEP;
         let wait = ends.saturating_sub(clock::unix_millis());

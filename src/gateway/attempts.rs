@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::channel::oneshot;
+use futures::future::try_join;
+use futures::{FutureExt as _, TryFutureExt as _};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::sleep;
 
+use super::account::Slot;
 use super::caller::{Caller, may_use};
 use super::candidates::{self, Members};
 use super::gate::{self, Pass};
@@ -25,6 +29,7 @@ use crate::observe::{FailedAttempt, Record};
 use crate::route::balance::Shortage;
 use crate::route::health::Failed;
 use crate::route::plan::{Plan, Step};
+use crate::upstream::Leave;
 use crate::wire::direct::Asked;
 use crate::wire::{Envelope, FailureKind};
 
@@ -40,6 +45,8 @@ pub(super) struct Run<'a> {
     /// When the request came, in Unix milliseconds.
     came: u64,
     plan: Plan<'a>,
+    /// Leave to call upstreams, while the request is still being counted.
+    pub(super) leave: Option<Leave>,
     /// Why there is no answer yet.
     last: Option<Refused>,
 }
@@ -95,13 +102,39 @@ pub(super) async fn answer(
     if let Some(group) = group {
         record.model_group = Some(group.name.clone());
         gate::model(request, (&group.name, &asked), deadline, record, pass).await?;
-        let time = millis(deadline.saturating_duration_since(clock::now()));
-        let open = account::Asked { request, gateway, looked: &looked, group, time, tags: &own.tags };
-        pass.account = open.open(record).await?;
     }
+    let time = millis(deadline.saturating_duration_since(clock::now()));
+    let tags = own.tags.clone();
+    let counted = |group| account::Asked { request, gateway, looked: &looked, group, time, tags: &tags };
+    let counted = group.map(counted);
+    let opening = counted.as_ref().map(|counted| counted.begin(record)).transpose()?.flatten();
     let plan = Plan::new(&state.router, own.plan.clone());
-    let mut run = Run { request, gateway, own, asked, deadline, came: clock::unix_millis(), plan, last: None };
-    let answer = run.groups(&looked, record, pass).await;
+    let mut run =
+        Run { request, gateway, own, asked, deadline, came: clock::unix_millis(), plan, leave: None, last: None };
+    let answer = match counted.as_ref().zip(opening) {
+        None => run.groups(&looked, record, pass).await,
+        Some((counted, opening)) => {
+            let slot = pass.account.insert(Slot::default()).clone();
+            if opening.overlaps() {
+                // Both ways are made at the same time: that to the store, and that to the upstream.
+                let (give, leave) = oneshot::channel();
+                run.leave = Some(leave.shared());
+                let admitted = counted.admit(opening, &slot).map_ok(|()| _ = give.send(()));
+                let work = run.groups(&looked, record, pass).map(Ok);
+                match try_join(admitted, work).await {
+                    Ok(((), answer)) => answer,
+                    Err(refused) => {
+                        // Nobody was called.
+                        (record.attempt, record.deployment, record.upstream) = (0, None, None);
+                        return Err(refused);
+                    }
+                }
+            } else {
+                counted.admit(opening, &slot).await?;
+                run.groups(&looked, record, pass).await
+            }
+        }
+    };
     run.told(answer, record)
 }
 
@@ -169,9 +202,12 @@ impl<'a> Run<'a> {
         let group = state.table.resolve(name).and_then(|found| state.settings.groups.get(found.group))?;
         let counted = async {
             gate::model(self.request, (&group.name, &self.asked), self.deadline, record, pass).await?;
-            let Some(account) = &mut pass.account else { return Ok(()) };
+            let Some(slot) = &pass.account else { return Ok(()) };
+            if let Some(leave) = &self.leave {
+                let _ = leave.clone().await;
+            }
             let (request, gateway, tags) = (self.request, self.gateway, &self.own.tags);
-            account::Asked { request, gateway, looked, group, time: self.left(), tags }.widen(account).await
+            account::Asked { request, gateway, looked, group, time: self.left(), tags }.widen(slot).await
         };
         match counted.await.and_then(|()| self.enter(name, looked, record)) {
             Ok(stage) => stage,

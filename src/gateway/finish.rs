@@ -69,14 +69,14 @@ pub(crate) struct Finish {
 impl Finish {
     /// Says what is known of the caller's limits.
     pub(crate) fn tell(&self, wire: Wire, head: &mut HeaderMap) {
-        if let Some(account) = &self.pass.account {
-            account.tell(wire, head);
+        if let Some(slot) = &self.pass.account {
+            slot.tell(wire, head);
         }
     }
 
     pub(crate) fn done(&mut self, mut record: Record) {
         record.queued = self.pass.queued();
-        let account = self.pass.account.take();
+        let account = self.pass.account.take().and_then(|slot| slot.take());
         match &self.after {
             Some(after) => after.push((record, account)),
             None => {

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use super::Call;
-use super::account::Account;
+use super::account::Slot;
 use super::pipeline::{Refused, Request};
 use super::refusal::Refusal;
 use crate::config::network::Network;
@@ -233,7 +233,7 @@ impl Scope {
 #[derive(Default)]
 pub(crate) struct Pass {
     /// What it may come to, where that is counted.
-    pub(super) account: Option<Account>,
+    pub(super) account: Option<Slot>,
     held: Vec<Place>,
     queued: Duration,
     /// When the wait that goes on now began.

@@ -12,13 +12,15 @@ use tokio::time::{sleep, timeout};
 use super::caller::Principal;
 use crate::observe::clock::{self, Instant};
 use crate::store::key::{Key, Team};
-use crate::store::{Admission, Claim, Document, Kind, Settlement, Store, StoreError};
+use crate::store::{Admission, Claim, Document, Kind, Scope, Settlement, Store, StoreError};
 
 /// How long a key is used without looking it up anew: what is changed elsewhere holds here after that time and that of one
 /// look-up, well within the 30 s that are promised.
 const FRESH: Duration = Duration::from_secs(15);
 /// How many keys are remembered.
 const MOST: usize = 10_000;
+/// How long a scope that had no room counts as full.
+const FULL: Duration = Duration::from_secs(10);
 /// How long the store may take to let a request in.
 const ADMIT_TIME: Duration = Duration::from_secs(5);
 /// How long it may take to settle one, with all tries.
@@ -33,6 +35,8 @@ pub struct Keeper {
     /// Whether it is in use: from the start, or from the first key on.
     active: AtomicBool,
     slots: Lock<HashMap<String, Arc<Slot>>>,
+    /// Scopes that had no room, and when.
+    full: Lock<HashMap<String, Instant>>,
     /// How many settlements are under way, for who waits for them.
     settling: watch::Sender<usize>,
 }
@@ -56,6 +60,7 @@ impl Keeper {
             opened: OnceCell::new(),
             active: AtomicBool::new(!dormant),
             slots: Lock::default(),
+            full: Lock::default(),
             settling: watch::Sender::new(0),
         })
     }
@@ -84,6 +89,23 @@ impl Keeper {
                 Ok(())
             }
             opened => opened.map(|_| ()),
+        }
+    }
+
+    /// Whether a request is called upstream for while it is counted: the store is far, and none of its scopes was full lately.
+    /// Who asks on and on does not make us open connections for nothing.
+    pub(super) fn overlaps(&self, scopes: &[Scope]) -> bool {
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = |scope: &Scope| full.get(&scope.id).is_some_and(|at| at.elapsed() < FULL);
+        self.store.far() && !scopes.iter().any(lately)
+    }
+
+    /// A scope has no room.
+    fn note_full(&self, scope: &Scope) {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.retain(|_, at| at.elapsed() < FULL);
+        if full.len() < MOST {
+            full.insert(scope.id.clone(), clock::now());
         }
     }
 
@@ -194,9 +216,15 @@ impl Keeper {
     /// The store's, also where it takes too long: what it has counted by then lapses.
     pub(super) async fn admit(&self, claim: &Claim) -> Result<Admission, StoreError> {
         let admitted = async { self.store().await?.admit(claim, clock::unix_millis()).await };
-        timeout(ADMIT_TIME, admitted)
+        let admitted = timeout(ADMIT_TIME, admitted)
             .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {} s", ADMIT_TIME.as_secs()))))
+            .unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {} s", ADMIT_TIME.as_secs()))));
+        if let Ok(Admission::Refused { scope, .. }) = &admitted
+            && let Some(scope) = claim.scopes.get(*scope)
+        {
+            self.note_full(scope);
+        }
+        admitted
     }
 
     /// Settles a request, trying again for a while. Nobody waits for it but whoever ends the process.

@@ -198,6 +198,7 @@ pub(super) async fn attempt(
         id: &id,
         way,
         betas: &prepared.betas,
+        leave: run.leave.as_ref(),
     };
     let outcome = async {
         let (answer, key) = match &deployment.mock {

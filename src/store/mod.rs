@@ -24,6 +24,11 @@ pub trait Store: Send + Sync {
     /// What it is, for the log: `sqlite`, `dynamodb`.
     fn name(&self) -> &'static str;
 
+    /// Whether it is asked over a network, so that something else can be done meanwhile.
+    fn far(&self) -> bool {
+        false
+    }
+
     /// Connects, sets up what is missing and brings an older schema to today's. Called once, before anything else.
     ///
     /// # Errors

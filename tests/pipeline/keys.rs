@@ -39,6 +39,7 @@ general_settings: {master_key: sk-master-0123456789}
 struct Cut {
     inner: Memory,
     cut: AtomicBool,
+    far: AtomicBool,
 }
 
 macro_rules! unless_cut {
@@ -54,6 +55,9 @@ macro_rules! unless_cut {
 impl Store for Cut {
     fn name(&self) -> &'static str {
         "cut"
+    }
+    fn far(&self) -> bool {
+        self.far.load(Ordering::Relaxed)
     }
     fn open(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         unless_cut!(self, self.inner.open())
@@ -104,7 +108,8 @@ struct Bank {
 
 fn bank(rest: &str, does: &[(&'static str, Vec<Does>)]) -> Bank {
     let world = World::new(&format!("{YAML}{rest}"), does);
-    let store = Arc::new(Cut { inner: Memory::new(Keep::default()), cut: AtomicBool::new(false) });
+    let store =
+        Arc::new(Cut { inner: Memory::new(Keep::default()), cut: AtomicBool::new(false), far: AtomicBool::new(false) });
     world.gateway.keep(Keeper::new(store.clone(), false));
     Bank { world, store }
 }
@@ -465,4 +470,26 @@ async fn bodies_are_stored_where_that_is_switched_on_and_without_secrets() {
         }
         assert_eq!(seen.log.get("request_body"), None, "the log is another matter");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_far_store_counts_nothing_is_sent() {
+    let bank = bank("", &[]);
+    bank.store.far.store(true, Ordering::Relaxed);
+    let allowance = Allowance { rpm_limit: Some(2), max_parallel_requests: Some(1), ..Allowance::default() };
+    let secret = bank.limited(allowance).await;
+    for streamed in [false, true] {
+        let rest = if streamed { r#","stream":true"# } else { "" };
+        let seen = bank.world.ask(asking("/v1/chat/completions", &secret, "chat", rest)).await;
+        assert_eq!((seen.got.status, seen.calls.len()), (200, 1), "{}", seen.got.text);
+        assert_eq!(header(&seen, "x-feathergate-key-rpm-limit"), Some("2"));
+    }
+    // The first one that finds no room has been on its way, those after it are not even that.
+    for _ in 0..2 {
+        let seen = bank.ask(&secret, "chat").await;
+        assert_eq!((error(&seen), seen.calls.len()), ((429, "rate_limit_exceeded".to_owned()), 0));
+        assert_eq!((seen.log["attempt"].as_u64(), seen.log.get("deployment")), (Some(0), None));
+    }
+    assert_eq!(bank.entries().await.len(), 2);
+    assert!(bank.ledger("key:key_1").await.holds.is_empty());
 }
