@@ -5,8 +5,13 @@
 //!
 //! Times are arguments, in Unix milliseconds. Nothing here knows of HTTP.
 
+mod books;
 pub mod key;
 pub mod memory;
+#[cfg(feature = "sqlite")]
+mod sql;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub mod token;
 pub mod usage;
 
