@@ -6,8 +6,18 @@
 //! Whoever serves it finds the [`Route`] of a request, finds out who asks ([`Actor`]) as far as the route's [`Access`] demands,
 //! and gives both to [`Admin::handle`].
 
+mod context;
+mod decimal;
+mod keyform;
+mod keys;
 mod problem;
+mod read;
+mod shape;
 mod table;
+mod teams;
+#[cfg(test)]
+mod tests;
+mod view;
 
 use std::sync::Arc;
 
@@ -17,7 +27,9 @@ use http::{Method, StatusCode};
 use crate::meter::Price;
 use crate::store::key::Key;
 use crate::store::{Store, StoreError};
+use context::{Answer, Context};
 use problem::Problem;
+use read::Input;
 pub use table::Access;
 
 /// The administration of a store.
@@ -165,9 +177,43 @@ impl Admin {
     }
 
     async fn answer(&self, request: Request<'_>) -> Result<Reply, Problem> {
-        match table::find(request.method, request.path).ok_or_else(Problem::not_here)? {
-            table::Found::Methods(allow) => Err(Problem::method(allow)),
-            table::Found::Route(..) => Err(Problem::not_here()),
+        let (spec, part) = match table::find(request.method, request.path).ok_or_else(Problem::not_here)? {
+            table::Found::Methods(allow) => return Err(Problem::method(allow)),
+            table::Found::Route(spec, part) => (spec, part),
+        };
+        may(spec.access, request.actor)?;
+        let query = spec.query.query(request.query)?;
+        let body = if spec.method == Method::GET { Input::default() } else { spec.body.body(request.body)? };
+        let Request { actor, now, catalog, .. } = request;
+        let context = Context { body, query, part, actor, now, catalog };
+        match (spec.act)(self, &context).await {
+            Ok(Answer { status, body, changed }) => Ok(Reply { status, body, changed }),
+            Err(problem) => {
+                let mut reply = problem.reply();
+                // Some of it may have been done.
+                reply.changed = spec.method != Method::GET
+                    && (reply.status.is_server_error() || reply.status == StatusCode::CONFLICT);
+                Ok(reply)
+            }
+        }
+    }
+}
+
+/// Whether somebody may take a route.
+fn may(access: Access, actor: &Actor) -> Result<(), Problem> {
+    match (access, actor) {
+        (Access::Public, _)
+        | (Access::Caller, Actor::Master | Actor::Session { .. } | Actor::Key { .. })
+        | (Access::Admin, Actor::Master | Actor::Session { .. })
+        | (Access::Master, Actor::Master) => Ok(()),
+        (Access::Caller | Access::Admin | Access::Master, Actor::Nobody) => {
+            Err(Problem::unauthenticated("this needs a key: send it as `Authorization: Bearer …`"))
+        }
+        (Access::Admin, Actor::Key { .. }) => {
+            Err(Problem::forbidden("a virtual key may not do this: use the master key, or log in"))
+        }
+        (Access::Master, Actor::Session { .. } | Actor::Key { .. }) => {
+            Err(Problem::forbidden("this needs the master key"))
         }
     }
 }
