@@ -6,10 +6,12 @@
 //! Whoever serves it finds the [`Route`] of a request, finds out who asks ([`Actor`]) as far as the route's [`Access`] demands,
 //! and gives both to [`Admin::handle`].
 
+mod admins;
 mod context;
 mod decimal;
 mod keyform;
 mod keys;
+mod login;
 mod problem;
 mod read;
 mod shape;
@@ -25,9 +27,11 @@ use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 
 use crate::meter::Price;
+use crate::store::Store;
 use crate::store::key::Key;
-use crate::store::{Store, StoreError};
+pub use admins::fingerprint;
 use context::{Answer, Context};
+pub use login::signed_text;
 use problem::Problem;
 use read::Input;
 pub use table::Access;
@@ -35,6 +39,7 @@ pub use table::Access;
 /// The administration of a store.
 pub struct Admin {
     store: Arc<dyn Store>,
+    challenges: login::Rate,
 }
 
 /// Who asks: decided by the gateway's authentication.
@@ -159,21 +164,12 @@ impl Admin {
     /// The administration of this store, which has been opened.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, challenges: login::Rate::default() }
     }
 
     /// Answers a request. Never fails: what is wrong is in the answer.
     pub fn handle<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Reply> {
         Box::pin(async move { self.answer(request).await.unwrap_or_else(|problem| problem.reply()) })
-    }
-
-    /// The fingerprint of the administrator whose session's token this is; `None` where there is no such session (any more).
-    ///
-    /// # Errors
-    /// Where the store cannot tell.
-    pub async fn session(&self, token: &str, now: u64) -> Result<Option<String>, StoreError> {
-        let _ = (token, now, &self.store);
-        Ok(None)
     }
 
     async fn answer(&self, request: Request<'_>) -> Result<Reply, Problem> {

@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::calendar;
 use crate::meter::period::Period;
 use crate::observe::clock;
@@ -256,6 +259,48 @@ pub(super) static CURSOR: Form = Form {
                 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
         })
     },
+};
+
+/// Whether a text is a prefix and so many letters and digits.
+fn token_like(text: &str, prefix: &str, count: usize) -> bool {
+    let rest = text.strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.len() == count && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// What is to be signed to log in.
+pub(super) static CHALLENGE: Form = Form {
+    wants: "the challenge that `/admin/login/challenge` gave: 40 letters and digits",
+    pattern: Some("^[0-9A-Za-z]{40}$"),
+    format: None,
+    most: 40,
+    check: |text| token_like(text, "", 40),
+};
+
+/// An Ed25519 signature.
+pub(super) static SIGNATURE: Form = Form {
+    wants: "an Ed25519 signature: 64 bytes in base 64",
+    pattern: Some("^[0-9A-Za-z+/]{85}[AQgw]==$"),
+    format: None,
+    most: 88,
+    check: |text| STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 64),
+};
+
+/// A session's token.
+pub(super) static TOKEN: Form = Form {
+    wants: "the token of a session: `fgs-…`",
+    pattern: Some("^fgs-[0-9A-Za-z]{30}$"),
+    format: None,
+    most: 64,
+    check: |text| token::well_formed(token::SESSION_PREFIX, text),
+};
+
+/// A session's id.
+pub(super) static SESSION: Form = Form {
+    wants: "the id of a session: `ses_…`",
+    pattern: Some("^ses_[0-9A-Za-z]{20}$"),
+    format: None,
+    most: 24,
+    check: |text| token_like(text, "ses_", 20),
 };
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::store::memory::Memory;
 use crate::store::{Keep, token};
 
 mod keys;
+mod login;
 
 /// 2026-11-21T01:00:00Z.
 pub(super) const NOW: u64 = 1_795_222_800_000;
