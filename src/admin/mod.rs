@@ -6,8 +6,20 @@
 //! Whoever serves it finds the [`Route`] of a request, finds out who asks ([`Actor`]) as far as the route's [`Access`] demands,
 //! and gives both to [`Admin::handle`].
 
+mod admins;
+mod context;
+mod decimal;
+mod keyform;
+mod keys;
+mod login;
 mod problem;
+mod read;
+mod shape;
 mod table;
+mod teams;
+#[cfg(test)]
+mod tests;
+mod view;
 
 use std::sync::Arc;
 
@@ -15,14 +27,19 @@ use futures::future::BoxFuture;
 use http::{Method, StatusCode};
 
 use crate::meter::Price;
+use crate::store::Store;
 use crate::store::key::Key;
-use crate::store::{Store, StoreError};
+pub use admins::fingerprint;
+use context::{Answer, Context};
+pub use login::signed_text;
 use problem::Problem;
+use read::Input;
 pub use table::Access;
 
 /// The administration of a store.
 pub struct Admin {
     store: Arc<dyn Store>,
+    challenges: login::Rate,
 }
 
 /// Who asks: decided by the gateway's authentication.
@@ -147,7 +164,7 @@ impl Admin {
     /// The administration of this store, which has been opened.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, challenges: login::Rate::default() }
     }
 
     /// Answers a request. Never fails: what is wrong is in the answer.
@@ -155,19 +172,44 @@ impl Admin {
         Box::pin(async move { self.answer(request).await.unwrap_or_else(|problem| problem.reply()) })
     }
 
-    /// The fingerprint of the administrator whose session's token this is; `None` where there is no such session (any more).
-    ///
-    /// # Errors
-    /// Where the store cannot tell.
-    pub async fn session(&self, token: &str, now: u64) -> Result<Option<String>, StoreError> {
-        let _ = (token, now, &self.store);
-        Ok(None)
-    }
-
     async fn answer(&self, request: Request<'_>) -> Result<Reply, Problem> {
-        match table::find(request.method, request.path).ok_or_else(Problem::not_here)? {
-            table::Found::Methods(allow) => Err(Problem::method(allow)),
-            table::Found::Route(..) => Err(Problem::not_here()),
+        let (spec, part) = match table::find(request.method, request.path).ok_or_else(Problem::not_here)? {
+            table::Found::Methods(allow) => return Err(Problem::method(allow)),
+            table::Found::Route(spec, part) => (spec, part),
+        };
+        may(spec.access, request.actor)?;
+        let query = spec.query.query(request.query)?;
+        let body = if spec.method == Method::GET { Input::default() } else { spec.body.body(request.body)? };
+        let Request { actor, now, catalog, .. } = request;
+        let context = Context { body, query, part, actor, now, catalog };
+        match (spec.act)(self, &context).await {
+            Ok(Answer { status, body, changed }) => Ok(Reply { status, body, changed }),
+            Err(problem) => {
+                let mut reply = problem.reply();
+                // Some of it may have been done.
+                reply.changed = spec.method != Method::GET
+                    && (reply.status.is_server_error() || reply.status == StatusCode::CONFLICT);
+                Ok(reply)
+            }
+        }
+    }
+}
+
+/// Whether somebody may take a route.
+fn may(access: Access, actor: &Actor) -> Result<(), Problem> {
+    match (access, actor) {
+        (Access::Public, _)
+        | (Access::Caller, Actor::Master | Actor::Session { .. } | Actor::Key { .. })
+        | (Access::Admin, Actor::Master | Actor::Session { .. })
+        | (Access::Master, Actor::Master) => Ok(()),
+        (Access::Caller | Access::Admin | Access::Master, Actor::Nobody) => {
+            Err(Problem::unauthenticated("this needs a key: send it as `Authorization: Bearer …`"))
+        }
+        (Access::Admin, Actor::Key { .. }) => {
+            Err(Problem::forbidden("a virtual key may not do this: use the master key, or log in"))
+        }
+        (Access::Master, Actor::Session { .. } | Actor::Key { .. }) => {
+            Err(Problem::forbidden("this needs the master key"))
         }
     }
 }

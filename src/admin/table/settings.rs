@@ -1,0 +1,5 @@
+//! Routes.
+
+use super::Spec;
+
+pub(super) static ROUTES: &[Spec] = &[];
