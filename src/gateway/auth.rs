@@ -11,7 +11,6 @@ use tokio::time::timeout_at;
 use super::caller::{Caller, Principal};
 use super::refusal::Refusal;
 use super::{Call, Exposure, Gateway, State};
-use crate::admin::Admin;
 use crate::config::resolve::weak_key;
 use crate::config::secret::{Secret, Text, describe};
 use crate::observe::clock::{self, Instant};
@@ -47,10 +46,7 @@ pub(super) async fn check(
             return holder(found, deadline, (path, address)).await?.ok_or_else(|| denied(UNKNOWN));
         }
         if well_formed(SESSION_PREFIX, key) {
-            let found = async {
-                let store = keeper.store().await?;
-                Admin::new(Arc::clone(store)).session(key, clock::unix_millis()).await
-            };
+            let found = async { keeper.admin().await?.session(key, clock::unix_millis()).await };
             return in_time(found, deadline).await?.map(Caller::Session).ok_or_else(|| denied(NO_SESSION));
         }
         if key.starts_with(KEY_PREFIX) {

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::time::{sleep, timeout};
 
 use super::caller::Principal;
+use crate::admin::Admin;
 use crate::observe::clock::{self, Instant};
 use crate::store::key::{Key, Team};
 use crate::store::{Admission, Claim, Document, Kind, Scope, Settlement, Store, StoreError};
@@ -31,6 +32,7 @@ const SETTLE_WAIT: Duration = Duration::from_millis(100);
 /// The store, and what is remembered of it.
 pub struct Keeper {
     store: Arc<dyn Store>,
+    admin: Admin,
     opened: OnceCell<()>,
     /// Whether it is in use: from the start, or from the first key on.
     active: AtomicBool,
@@ -56,6 +58,7 @@ impl Keeper {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, dormant: bool) -> Arc<Self> {
         Arc::new(Self {
+            admin: Admin::new(Arc::clone(&store)),
             store,
             opened: OnceCell::new(),
             active: AtomicBool::new(!dormant),
@@ -73,6 +76,14 @@ impl Keeper {
         self.opened.get_or_try_init(|| self.store.open()).await?;
         self.active.store(true, Ordering::Relaxed);
         Ok(&self.store)
+    }
+
+    /// Its administration, ready to be used.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store)'s.
+    pub(super) async fn admin(&self) -> Result<&Admin, StoreError> {
+        self.store().await.map(|_| &self.admin)
     }
 
     /// Opens the store at the start of a server, where it is in use then. One that does not answer yet may do so later.

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use super::caller::Caller;
 use super::refusal::Refusal;
 use super::{Body, Gateway, State, pages};
-use crate::admin::{self, Access, Actor, Admin, Catalog, DeploymentInfo, GroupInfo, Request};
+use crate::admin::{self, Access, Actor, Catalog, DeploymentInfo, GroupInfo, Request};
 use crate::observe::clock;
 
 /// Whether a caller may take a route, and as whom.
@@ -40,13 +40,13 @@ pub(super) async fn administer(
             "this gateway has no store, so there is nothing to administer; see `feathergate.store`",
         ));
     };
-    let store = keeper.store().await.map_err(|error| {
+    let admin = keeper.admin().await.map_err(|error| {
         tracing::error!(%error, "the store cannot be opened");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()).code("store_unavailable")
     })?;
     let now = clock::unix_millis();
     let request = Request { method, path: uri.path(), query: uri.query(), body, actor, now, catalog: &Models(state) };
-    let reply = Admin::new(store.clone()).handle(request).await;
+    let reply = admin.handle(request).await;
     if reply.changed {
         keeper.forget();
     }
