@@ -214,9 +214,8 @@ impl Asked<'_> {
         let input = self.input()?;
         let output = self.output(settings.output_estimate);
         let usage = Usage { input: Some(input), output: Some(output), ..Usage::default() };
-        let costs = self.group.deployments.iter().filter(|deployment| deployment.mock.is_none());
         let mut dearest = Money::default();
-        for deployment in costs {
+        for deployment in &self.group.deployments {
             match deployment.price.cost(&usage) {
                 Some(cost) => dearest = dearest.max(cost),
                 None if budgets && settings.strict_pricing => return Err(Box::new(no_price(self.looked.model()))),

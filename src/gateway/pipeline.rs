@@ -44,6 +44,10 @@ pub(super) async fn run(request: Request<'_>, mut open: Open) -> Response<Body> 
     let Some((record, pass)) = open.parts() else { return Response::new(Body::full("")) };
     let bodies = settings.log_bodies || settings.store.bodies;
     record.log_bodies = settings.log_bodies;
+    if let Some(principal) = request.caller.principal() {
+        record.key = Some(principal.key.id.clone());
+        record.team.clone_from(&principal.key.team);
+    }
     if bodies {
         record.request_body = Some(String::from_utf8_lossy(&request.body).into_owned());
     }

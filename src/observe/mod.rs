@@ -74,6 +74,10 @@ pub struct Record {
     pub error: Option<String>,
     /// What the upstream did not get as the client sent it.
     pub losses: Vec<Loss>,
+    /// The virtual key's id, where the caller has one.
+    pub key: Option<String>,
+    /// Its team's id.
+    pub team: Option<String>,
     /// Whether bodies go into the log; else they are for the store.
     pub log_bodies: bool,
     /// The client's body, where bodies are switched on.
@@ -128,6 +132,8 @@ impl Record {
             error_class: None,
             error: None,
             losses: Vec::new(),
+            key: None,
+            team: None,
             log_bodies: false,
             request_body: None,
             response_body: None,
@@ -238,6 +244,8 @@ fn line(record: &Record, times: Times, embedded: bool) -> Vec<u8> {
     line.put("request_id", &record.request_id);
     line.put_known("invocation_id", record.invocation_id.as_ref());
     line.put("endpoint", record.endpoint);
+    line.put_known("key", record.key.as_ref());
+    line.put_known("team", record.team.as_ref());
     line.put_known("model_group", record.model_group.as_ref());
     line.put_known("deployment", record.deployment.as_ref());
     line.put_known("upstream", record.upstream);
