@@ -1,8 +1,8 @@
 //! What the handlers of routes share: the request as read, documents found, changes saved with their audit.
 
 use http::StatusCode;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::problem::Problem;
 use super::read::Input;
@@ -76,6 +76,19 @@ impl<T: Serialize> Stored<T> {
 /// What is stored of a value.
 pub(super) fn json(value: &impl Serialize) -> Result<String, Problem> {
     Ok(serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))?)
+}
+
+/// An object whose fields keep their order, which counts.
+pub(super) struct Ordered<'a, T>(pub(super) &'a [(String, T)]);
+
+impl<T: Serialize> Serialize for Ordered<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
 }
 
 impl Context<'_> {

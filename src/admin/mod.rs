@@ -6,19 +6,25 @@
 //! Whoever serves it finds the [`Route`] of a request, finds out who asks ([`Actor`]) as far as the route's [`Access`] demands,
 //! and gives both to [`Admin::handle`].
 
+mod activity;
 mod admins;
 mod context;
 mod decimal;
 mod keyform;
 mod keys;
 mod login;
+mod models;
+mod openapi;
 mod problem;
 mod read;
+pub mod settings;
 mod shape;
+mod spend;
 mod table;
 mod teams;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod view;
 
 use std::sync::Arc;

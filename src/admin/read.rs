@@ -191,6 +191,7 @@ fn wants(of: &Type) -> String {
         Type::Count(least, most) => format!("a whole number from {least} to {most}"),
         Type::Dollars => format!("an amount of dollars from 0 to {MOST_DOLLARS}, with no more than 12 decimals"),
         Type::Number => "a number".to_owned(),
+        Type::Plain => "a text".to_owned(),
         Type::Object | Type::Map(..) | Type::Struct(_) => "an object".to_owned(),
         Type::List(of, most) => format!("a list of no more than {most}, each {}", wants(of)),
         Type::Named(_, of) => wants(of),
@@ -224,7 +225,9 @@ fn read(of: &Type, raw: &str, at: &str) -> Result<Val, Problem> {
         },
         Type::Count(..) if matches!(first, b'-' | b'0'..=b'9') => number(of, raw, at),
         Type::Dollars if matches!(first, b'-' | b'0'..=b'9') => dollars(of, raw, at),
-        Type::Count(..) | Type::Dollars | Type::Number | Type::Struct(_) | Type::Any => Err(wrong(of, at)),
+        Type::Count(..) | Type::Dollars | Type::Number | Type::Plain | Type::Struct(_) | Type::Any => {
+            Err(wrong(of, at))
+        }
         Type::Object => {
             if first != b'{' {
                 return Err(wrong(of, at));
@@ -287,6 +290,7 @@ fn parameter(of: &Type, text: &str, at: &str) -> Result<Val, Problem> {
         Type::Count(..)
         | Type::Dollars
         | Type::Number
+        | Type::Plain
         | Type::Object
         | Type::List(..)
         | Type::Map(..)
@@ -344,9 +348,10 @@ fn plain(text: &str) -> Option<String> {
 }
 
 /// The fields of a JSON object with their text, in their order.
-struct Object<'a>(Vec<(String, &'a RawValue)>);
+pub(super) struct Object<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
-fn object(text: &str) -> serde_json::Result<Object<'_>> {
+/// Reads them.
+pub(super) fn object(text: &str) -> serde_json::Result<Object<'_>> {
     struct Reader;
 
     impl<'de> Visitor<'de> for Reader {

@@ -32,6 +32,8 @@ pub(super) enum Type {
     Count(u64, u64),
     /// An amount of dollars.
     Dollars,
+    /// Any text: in answers, of what is not ours.
+    Plain,
     /// A number that is not negative: in answers.
     Number,
     /// Any JSON object: not too large, not too deep.

@@ -12,6 +12,7 @@ use crate::store::{Keep, token};
 
 mod keys;
 mod login;
+mod reports;
 
 /// 2026-11-21T01:00:00Z.
 pub(super) const NOW: u64 = 1_795_222_800_000;
@@ -21,8 +22,13 @@ struct Models;
 
 impl Catalog for Models {
     fn groups(&self) -> Vec<GroupInfo> {
+        let mut price = Price::default();
+        price.set((crate::meter::Kind::Input, None), 2_500_000);
+        let (upstream, model) = ("openai".to_owned(), "gpt-hidden".to_owned());
+        let deployment = DeploymentInfo { id: "hidden-id".into(), upstream, model, price, rpm: Some(7), tpm: None };
+        let group = GroupInfo { mode: "chat".into(), supports: vec!["supports_vision"], ..GroupInfo::default() };
         ["fast", "smart"]
-            .map(|name| GroupInfo { name: name.into(), mode: "chat".into(), ..GroupInfo::default() })
+            .map(|name| GroupInfo { name: name.into(), deployments: vec![deployment.clone()], ..group.clone() })
             .into()
     }
 
@@ -107,6 +113,9 @@ pub(super) fn conforms(of: &shape::Type, value: &Value, at: &str) {
         Type::Text(most) | Type::Prose(most) => assert!(text().chars().count() <= *most, "{at}: {value}"),
         Type::Form(form) => assert!((form.check)(text()), "{at}: {value} is not {}", form.wants),
         Type::Choice(words) => assert!(words.contains(&text()), "{at}: {value}"),
+        Type::Plain => {
+            text();
+        }
         Type::Flag => assert!(value.is_boolean(), "{at}: {value}"),
         Type::Count(least, most) => {
             assert!(value.as_u64().is_some_and(|count| (*least..=*most).contains(&count)), "{at}: {value}");
