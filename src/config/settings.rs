@@ -18,6 +18,7 @@ use crate::wire::profile::Profile;
 use crate::wire::{OnLoss, Wire};
 
 /// A whole configuration, resolved.
+#[derive(Clone)]
 pub struct Settings {
     /// Model groups in the order of the file; names are unique.
     pub groups: Vec<Group>,
@@ -111,6 +112,7 @@ pub struct Routing {
 }
 
 /// All deployments that share a `model_name`: what a client names in `model`.
+#[derive(Clone)]
 pub struct Group {
     /// The `model_name`.
     pub name: String,

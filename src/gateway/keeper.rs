@@ -20,6 +20,8 @@ use crate::store::{Admission, Claim, Document, Kind, Scope, Settlement, Store, S
 const FRESH: Duration = Duration::from_secs(15);
 /// How many keys are remembered.
 const MOST: usize = 10_000;
+/// How many keys are looked through at one time.
+const PAGE: usize = 500;
 /// How long a scope that had no room counts as full.
 const FULL: Duration = Duration::from_secs(10);
 /// How long the store may take to let a request in.
@@ -39,6 +41,8 @@ pub struct Keeper {
     slots: Lock<HashMap<String, Arc<Slot>>>,
     /// Scopes that had no room, and when.
     full: Lock<HashMap<String, Instant>>,
+    /// When what administrators have set was last looked up.
+    overlaid: Lock<Option<Instant>>,
     /// How many settlements are under way, for who waits for them.
     settling: watch::Sender<usize>,
 }
@@ -64,6 +68,7 @@ impl Keeper {
             active: AtomicBool::new(!dormant),
             slots: Lock::default(),
             full: Lock::default(),
+            overlaid: Lock::default(),
             settling: watch::Sender::new(0),
         })
     }
@@ -150,9 +155,20 @@ impl Keeper {
         }
     }
 
-    /// Forgets all keys: somebody has changed one.
+    /// Forgets all keys and settings: somebody has changed one.
     pub(super) fn forget(&self) {
         self.slots().clear();
+        *self.overlaid.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it is for the one who asks to look up what administrators have set; nobody else need do so for a while.
+    pub(super) fn overlay_is_due(&self) -> bool {
+        let mut last = self.overlaid.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = self.active() && last.is_none_or(|last| last.elapsed() >= FRESH);
+        if due {
+            *last = Some(clock::now());
+        }
+        due
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Slot>>> {
@@ -188,36 +204,43 @@ impl Keeper {
         Ok(Some(Arc::new(Principal::new(key, team))))
     }
 
-    /// Whose requests AWS has signed with this ARN, as far as a key is bound to it.
+    /// Whose requests AWS has signed with this ARN, as far as a key is bound to it: by the whole of it, or else by the longest
+    /// beginning. All keys are looked through, which is done once in a while for each signer.
     ///
     /// # Errors
     /// The store's.
     pub(super) async fn signed(&self, arn: &str, stale: bool) -> Result<Option<Arc<Principal>>, StoreError> {
-        let hash = {
-            let slot = self.slot(arn);
-            let mut known = slot.0.lock().await;
-            match known.as_ref().filter(|known| known.at.elapsed() < FRESH) {
-                Some(known) => return Ok(known.principal.clone()),
-                None => {
-                    let store = self.store().await?;
-                    let mut hash = None;
-                    for name in arn_names(arn) {
-                        let found = store.find(Kind::Setting, &name, clock::unix_millis()).await?;
-                        if let Some(document) = found {
-                            hash = Some(read::<String>(&document)?);
-                            break;
-                        }
-                    }
-                    if hash.is_none() {
-                        *known = Some(Known { at: clock::now(), principal: None });
-                    }
-                    hash
+        let slot = self.slot(arn);
+        let mut known = slot.0.lock().await;
+        if let Some(known) = known.as_ref().filter(|known| known.at.elapsed() < FRESH) {
+            return Ok(known.principal.clone());
+        }
+        let principal = match self.bound(arn).await? {
+            Some(hash) => self.principal(&hash, stale).await?,
+            None => None,
+        };
+        *known = Some(Known { at: clock::now(), principal: principal.clone() });
+        Ok(principal)
+    }
+
+    /// The hash of the key that is bound to a signer.
+    async fn bound(&self, arn: &str) -> Result<Option<String>, StoreError> {
+        let store = self.store().await?;
+        let (mut best, mut after) = (None, None);
+        loop {
+            let page = store.list(Kind::Key, after.as_deref(), PAGE, clock::unix_millis()).await?;
+            for document in &page {
+                let Some(own) = read::<Key>(document)?.arn else { continue };
+                let fits = own.strip_suffix('*').map_or(own == arn, |start| arn.starts_with(start));
+                // A whole ARN is longer than any beginning of it.
+                if fits && best.as_ref().is_none_or(|(longest, _)| own.len() > *longest || own == arn) {
+                    best = Some((own.len(), document.id.clone()));
                 }
             }
-        };
-        match hash {
-            Some(hash) => self.principal(&hash, stale).await,
-            None => Ok(None),
+            if page.len() < PAGE {
+                return Ok(best.map(|(_, hash)| hash));
+            }
+            after = page.last().map(|document| document.id.clone());
         }
     }
 
@@ -303,16 +326,6 @@ impl Keeper {
     pub async fn settled(&self) {
         let _ = self.settling.subscribe().wait_for(|count| *count == 0).await;
     }
-}
-
-/// The settings in which the key of a signer may be named: the ARN itself, and for a role that somebody has assumed
-/// (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`) that of all its sessions.
-fn arn_names(arn: &str) -> Vec<String> {
-    let mut names = vec![format!("arn:{arn}")];
-    if let Some((role, _)) = arn.rsplit_once('/').filter(|(role, _)| role.contains(":assumed-role/")) {
-        names.push(format!("arn:{role}/*"));
-    }
-    names
 }
 
 fn read<T: serde::de::DeserializeOwned>(document: &Document) -> Result<T, StoreError> {

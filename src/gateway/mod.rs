@@ -13,6 +13,7 @@ mod gate;
 mod keeper;
 mod lease;
 mod office;
+mod overlay;
 pub mod pages;
 mod pieces;
 pub mod pipeline;
@@ -34,7 +35,7 @@ use std::iter::repeat_with;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +52,7 @@ use crate::observe::clock::{self, Instant};
 use crate::observe::{Observer, Record};
 use crate::route::Millis;
 use crate::route::health::{Cooling, SharedCooldowns};
+use crate::store::StoreError;
 use crate::upstream::Upstream;
 use crate::wire::Wire;
 use caller::Caller;
@@ -58,6 +60,7 @@ pub use finish::After;
 use finish::{Finish, Open};
 use gate::Pass;
 pub use keeper::Keeper;
+use overlay::Overlay;
 use pieces::Pieces;
 use refusal::Refusal;
 use routes::Endpoint;
@@ -67,6 +70,9 @@ pub use tail::Body;
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_mins(1);
+
+/// How long a request waits for what administrators have set.
+const OVERLAY_TIME: Duration = Duration::from_secs(2);
 
 /// How long the rest of a body that is too large is read and thrown away.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -109,6 +115,8 @@ pub enum Exposure {
 /// The service.
 pub struct Gateway {
     state: RwLock<Arc<State>>,
+    /// The configuration's file, and what administrators have set beside it.
+    base: Mutex<(Settings, Overlay)>,
     upstream: Arc<dyn Upstream>,
     secrets: Secrets,
     observer: Observer,
@@ -129,7 +137,8 @@ impl Gateway {
         lambda: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
-            state: RwLock::new(Arc::new(State::new(settings, None))),
+            state: RwLock::new(Arc::new(State::new(settings.clone(), None))),
+            base: Mutex::new((settings, Overlay::default())),
             upstream,
             secrets: Secrets::new(source),
             observer: Observer::new(lambda),
@@ -174,8 +183,30 @@ impl Gateway {
     /// Takes up another configuration. Requests that are under way keep the one they began with; what was learned of deployments
     /// that stay is kept.
     pub fn reload(&self, settings: Settings) {
+        let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        base.0 = settings;
+        self.renew(&base);
+    }
+
+    fn renew(&self, (settings, overlay): &(Settings, Overlay)) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = Arc::new(State::new(settings, Some(&state)));
+        *state = Arc::new(State::new(overlay.over(settings), Some(&state)));
+    }
+
+    /// Looks up what administrators have set, if it is time to, and puts it into use. Where that fails, what was known stays.
+    async fn overlaid(&self) {
+        let Some(keeper) = self.keeper().filter(|keeper| keeper.overlay_is_due()) else { return };
+        let found = timeout(OVERLAY_TIME, Overlay::fetch(keeper)).await;
+        match found.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned()))) {
+            Ok(overlay) => {
+                let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+                if base.1 != overlay {
+                    base.1 = overlay;
+                    self.renew(&base);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "prices and redirects of administrators are not looked up"),
+        }
     }
 
     /// The configuration in use.
@@ -196,6 +227,7 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.overlaid().await;
         let state = self.state();
         let (head, body) = request.into_parts();
         let wire = routes::dialect(head.uri.path(), &head.headers);

@@ -493,3 +493,50 @@ async fn while_a_far_store_counts_nothing_is_sent() {
     assert_eq!(bank.entries().await.len(), 2);
     assert!(bank.ledger("key:key_1").await.holds.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_signs_with_aws_needs_no_key_in_hand() {
+    let bank = bank("", &[]);
+    let role = "arn:aws:sts::123456789012:assumed-role/app";
+    for (id, alias, arn) in [
+        ("0a", "one", format!("{role}/one")),
+        ("0b", "all", format!("{role}/*")),
+        ("0c", "other", "arn:aws:iam::123456789012:user/other".to_owned()),
+    ] {
+        let key = Key { id: id.to_owned(), alias: Some(alias.to_owned()), arn: Some(arn), ..Key::default() };
+        bank.put(Kind::Key, id, serde_json::to_string(&key).unwrap()).await;
+    }
+    for (signer, status, alias) in [
+        (Some(format!("{role}/one")), 200, "one"),
+        (Some(format!("{role}/two")), 200, "all"),
+        (Some("arn:aws:sts::123456789012:assumed-role/app2/one".to_owned()), 401, ""),
+        (None, 401, ""),
+    ] {
+        let before = bank.entries().await.len();
+        let mut request = asking("/v1/chat/completions", "", "chat", "");
+        request.headers_mut().remove("authorization");
+        let answer = read(bank.world.gateway.handle(request, Call { signed: true, signer, ..call() }).await).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        bank.world.gateway.keeper().unwrap().settled().await;
+        let entries = bank.entries().await;
+        assert_eq!((entries.len() - before, status == 200), (usize::from(status == 200), status == 200));
+        assert_eq!(entries.iter().any(|entry| entry.key_alias == alias), status == 200, "{alias}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_administrators_set_lies_over_the_configuration_everywhere() {
+    let bank = bank("", &[]);
+    assert_eq!(bank.ask(MASTER, "old-name").await.got.status, 404);
+    let prices = r#"{"openai/u*":{"input_cost_per_token":0.00001,"output_cost_per_token":0.00002}}"#;
+    bank.put(Kind::Setting, "prices", prices.to_owned()).await;
+    bank.put(Kind::Setting, "redirects", r#"{"old-name":"unpriced"}"#.to_owned()).await;
+    // By another instance.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(bank.ask(MASTER, "old-name").await.got.status, 200);
+    let cost = async |model: &str| bank.entries().await.into_iter().find(|entry| entry.model == model).unwrap().cost;
+    assert_eq!(cost("unpriced").await, Some(Money(70_000_000)));
+    // What the entry itself says stands over it, as it does over the file's prices.
+    bank.ask(MASTER, "chat").await;
+    assert_eq!(cost("chat").await, Some(Money(7_000_000)));
+}
