@@ -82,6 +82,15 @@ impl Dynamo {
         Self { table: Table::new(place, http, table), keep, spread: Mutex::default() }
     }
 
+    /// Waits longer for answers, for a table that is far away or an emulator; three seconds for a call with all its attempts
+    /// where nothing is said.
+    #[must_use]
+    pub fn patient(mut self, call: Duration) -> Self {
+        self.table.patience.attempt = call / 2;
+        self.table.patience.all = call;
+        self
+    }
+
     async fn version(&self) -> Result<(), StoreError> {
         let found = self.table.get("SCHEMA", ALONE).await?.and_then(|item| number_of(&item, "V"));
         let found = match found {

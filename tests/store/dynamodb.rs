@@ -1,5 +1,5 @@
-//! A table for each case at the address in `FEATHERGATE_TEST_DYNAMODB`, which is an emulator's: tables are made there and left
-//! behind. `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` have to be set to something.
+//! A table for each case at the address in `FEATHERGATE_TEST_DYNAMODB`, which is an emulator's: `tests/dynamodb.py` starts one and
+//! sets that variable and credentials. Tables are made there and left behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,8 @@ pub async fn dynamo(name: &str, keep: Keep) -> Dynamo {
     if let Err(error) = made {
         assert!(error.into_service_error().is_resource_in_use_exception());
     }
-    Dynamo::new(place(), http_client().unwrap(), table(name), keep)
+    // The emulator takes one call after another.
+    Dynamo::new(place(), http_client().unwrap(), table(name), keep).patient(Duration::from_secs(60))
 }
 
 async fn age(name: String) {

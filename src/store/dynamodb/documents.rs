@@ -13,8 +13,10 @@ use crate::store::{Audit, Change, Document, Kind, SaveError, StoreError};
 const MOST: usize = 100;
 /// The most bytes of a text in the audit log: an item has 400 KB.
 const LONGEST: usize = 180_000;
-/// What is after every sort key that we write.
-const END: &str = "\u{10ffff}";
+/// What is after every sort key that we write: they have 200 bytes or begin with digits.
+fn end() -> String {
+    "\u{10ffff}".repeat(64)
+}
 
 /// A document, from what the table had of it to what it shall have.
 struct Step<'a> {
@@ -208,8 +210,9 @@ impl Dynamo {
         let partition = documents(kind);
         // With the separator that is behind it, the first sort key after it.
         let first = after.map_or_else(|| "\u{0}".to_owned(), |after| format!("{}\u{0}", super::clip(after)));
+        let last = end();
         let stretch =
-            Stretch { partition: &partition, sort: (&first, END), backwards: false, page: limit, consistent: true };
+            Stretch { partition: &partition, sort: (&first, &last), backwards: false, page: limit, consistent: true };
         let (mut found, mut next) = (Vec::new(), None);
         while found.len() < limit {
             let (items, more) = self.table.query(&stretch, next).await?;
@@ -313,7 +316,7 @@ impl Dynamo {
     }
 
     pub(super) async fn acts(&self, before: Option<&str>, limit: usize) -> Result<Vec<Audit>, StoreError> {
-        let last = before.map_or_else(|| END.to_owned(), super::clip);
+        let last = before.map_or_else(end, super::clip);
         // One more: the stretch ends with `before` itself.
         let page = limit.saturating_add(1);
         let stretch = Stretch { partition: "AUDIT", sort: ("\u{0}", &last), backwards: true, page, consistent: true };

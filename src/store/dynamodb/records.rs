@@ -155,7 +155,7 @@ impl Dynamo {
             .map_err(|error| built(&error))?;
         writes.push(TransactWriteItem::builder().update(update).build());
         // Where it is refused, the entry is there, and so is what it adds.
-        let token = hash(&entry.id).chars().take(32).collect();
+        let token = hash(&format!("{}/{}", self.table.name, entry.id)).chars().take(32).collect();
         self.table.transact(writes, Some(token)).await.map(|_| ())
     }
 

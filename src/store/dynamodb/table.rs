@@ -59,6 +59,7 @@ pub(super) struct Stretch<'a> {
 pub(super) struct Table {
     place: Place,
     http: reqwest::Client,
+    pub(super) patience: Patience,
     pub(super) name: String,
     client: OnceLock<Client>,
     /// Why the table must be left alone.
@@ -67,7 +68,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(place: Place, http: reqwest::Client, name: String) -> Self {
-        Self { place, http, name, client: OnceLock::new(), barred: OnceLock::new() }
+        Self { place, http, patience: PATIENCE, name, client: OnceLock::new(), barred: OnceLock::new() }
     }
 
     fn client(&self) -> Result<&Client, StoreError> {
@@ -77,7 +78,7 @@ impl Table {
         if self.place.region.is_none() {
             return Err(StoreError::Setup("the environment variable `AWS_REGION` is not set".to_owned()));
         }
-        Ok(self.client.get_or_init(|| Client::new(&config(&self.place, self.http.clone(), PATIENCE))))
+        Ok(self.client.get_or_init(|| Client::new(&config(&self.place, self.http.clone(), self.patience))))
     }
 
     pub(super) async fn get(&self, partition: &str, sort: &str) -> Result<Option<Item>, StoreError> {
@@ -125,7 +126,7 @@ impl Table {
         token: Option<String>,
     ) -> Result<Transacted, StoreError> {
         let client = self.client()?;
-        let mut wait = PATIENCE.first_wait;
+        let mut wait = self.patience.first_wait;
         for _ in 0..TRIES {
             let call = client.transact_write_items().set_transact_items(Some(writes.clone()));
             let error = match call.set_client_request_token(token.clone()).send().await {
@@ -151,7 +152,7 @@ impl Table {
             }
             // Another transaction has one of the items, or the table has too much to do.
             tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
-            wait = (wait * 2).min(PATIENCE.longest_wait);
+            wait = (wait * 2).min(self.patience.longest_wait);
         }
         Err(StoreError::Unavailable("too many requests change the same item of the DynamoDB table at once".to_owned()))
     }
