@@ -71,13 +71,20 @@ async fn age(name: String) {
         .unwrap();
 }
 
+/// The names of an item's attributes.
+pub async fn attributes(name: &str, partition: &str) -> Vec<String> {
+    let get = client().get_item().table_name(table(name));
+    let get = get.key("pk", AttributeValue::S(partition.into())).key("sk", AttributeValue::S("#".into()));
+    get.send().await.unwrap().item.unwrap_or_default().into_keys().collect()
+}
+
 fn client() -> Client {
     let patience = Patience {
         attempt: Duration::from_secs(30),
         all: Duration::from_secs(30),
-        attempts: 1,
-        first_wait: Duration::ZERO,
-        longest_wait: Duration::ZERO,
+        attempts: 10,
+        first_wait: Duration::from_millis(5),
+        longest_wait: Duration::from_millis(50),
     };
     Client::new(&config(&place(), http_client().unwrap(), patience))
 }

@@ -176,7 +176,7 @@ pub async fn every_store_counts_as_the_ledger_does(case: Case) {
     let mut now = NOW;
     let mut open: HashMap<String, (Hold, Hold)> = HashMap::new();
     let (mut admitted, mut settled) = (0, 0);
-    for turn in 0..if case.slow() { 400_u64 } else { 600 } {
+    for turn in 0..if case.slow() { 300_u64 } else { 600 } {
         now += dice.below(4000);
         // Another instance's clock. Where holds that have lapsed stay until the next write, one that is behind still sees them.
         let behind = dice.below(3) * 4000;

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -23,6 +24,8 @@ const PATIENCE: Patience = Patience {
     first_wait: Duration::from_millis(25),
     longest_wait: Duration::from_millis(400),
 };
+/// More retries than there ever are at one time.
+const RETRIES: usize = 1_000_000;
 /// How often a transaction is tried that another one is in the way of.
 const TRIES: u32 = 12;
 
@@ -78,7 +81,14 @@ impl Table {
         if self.place.region.is_none() {
             return Err(StoreError::Setup("the environment variable `AWS_REGION` is not set".to_owned()));
         }
-        Ok(self.client.get_or_init(|| Client::new(&config(&self.place, self.http.clone(), self.patience))))
+        Ok(self.client.get_or_init(|| {
+            let shared = config(&self.place, self.http.clone(), self.patience);
+            // The SDK's quota of retries for a whole process is for calls without a bound in time; ours have one, and a quota
+            // that is used up would turn a throttled table into one that refuses.
+            let retries = RetryPartition::custom("feathergate").token_bucket(TokenBucket::new(RETRIES));
+            let config = aws_sdk_dynamodb::config::Builder::from(&shared).retry_partition(retries.build());
+            Client::from_conf(config.build())
+        }))
     }
 
     pub(super) async fn get(&self, partition: &str, sort: &str) -> Result<Option<Item>, StoreError> {
