@@ -1,22 +1,29 @@
 //! The program: on Lambda the Lambda front, elsewhere the command line. The one place that puts the parts together.
 
 use std::io::Write as _;
+#[cfg(feature = "server")]
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+#[cfg(feature = "server")]
 use feathergate::config::check;
+#[cfg(feature = "server")]
 use feathergate::config::raw::Document;
 use feathergate::config::resolve::{self, Resolved};
 use feathergate::config::settings::Settings;
+#[cfg(feature = "server")]
 use feathergate::front::server::{self, Reload, Stamps};
 use feathergate::front::stores::{self, Means};
+#[cfg(feature = "server")]
+use feathergate::gateway::Exposure;
+use feathergate::gateway::Gateway;
 use feathergate::gateway::secrets::SecretSource;
-use feathergate::gateway::{Exposure, Gateway};
 use feathergate::observe;
 use feathergate::upstream::client::{HttpUpstream, http_client};
 
+#[cfg(feature = "server")]
 const HELP: &str = "\
 FeatherGate: an LLM gateway in one small binary.
 
@@ -41,6 +48,7 @@ On AWS Lambda (AWS_LAMBDA_RUNTIME_API is set) the program takes no arguments; FE
 package. Levels of the log: RUST_LOG (info, warn, error, off), on Lambda also AWS_LAMBDA_LOG_LEVEL.
 ";
 
+#[cfg(feature = "server")]
 /// What the command line asks for.
 enum Command {
     Serve { config: Option<PathBuf>, bind: Option<String> },
@@ -49,24 +57,30 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = if env("AWS_LAMBDA_RUNTIME_API").is_some() {
-        lambda()
-    } else {
-        match parse() {
-            Ok(Command::Print(text)) => {
-                print(&text);
-                Ok(ExitCode::SUCCESS)
-            }
-            Ok(Command::Check { config, strict }) => check(config, strict),
-            Ok(Command::Serve { config, bind }) => serve(config, bind),
-            Err(message) => Err(format!("{message}\n\n`feathergate --help` shows how to call it")),
-        }
-    };
+    let outcome = if env("AWS_LAMBDA_RUNTIME_API").is_some() { lambda() } else { command() };
     outcome.unwrap_or_else(|message| {
         // Standard error may be closed; there is nobody else to tell.
         let _ = writeln!(std::io::stderr(), "{message}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(feature = "server")]
+fn command() -> Result<ExitCode, String> {
+    match parse() {
+        Ok(Command::Print(text)) => {
+            print(&text);
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Command::Check { config, strict }) => check(config, strict),
+        Ok(Command::Serve { config, bind }) => serve(config, bind),
+        Err(message) => Err(format!("{message}\n\n`feathergate --help` shows how to call it")),
+    }
+}
+
+#[cfg(not(feature = "server"))]
+fn command() -> Result<ExitCode, String> {
+    Err("this build runs on AWS Lambda only; it has no server and no command line (feature `server`)".to_owned())
 }
 
 /// A variable of the environment, if it is set to something.
@@ -76,10 +90,12 @@ fn env(name: &str) -> Option<String> {
     value.ok().filter(|value| !value.is_empty())
 }
 
+#[cfg(feature = "server")]
 fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+#[cfg(feature = "server")]
 fn parse() -> Result<Command, String> {
     use lexopt::Arg::{Long, Short, Value};
 
@@ -130,6 +146,7 @@ fn config_path(named: Option<PathBuf>) -> Result<PathBuf, String> {
         .to_owned())
 }
 
+#[cfg(feature = "server")]
 fn check(config: Option<PathBuf>, strict: bool) -> Result<ExitCode, String> {
     let path = config_path(config)?;
     let document =
@@ -145,6 +162,7 @@ fn check(config: Option<PathBuf>, strict: bool) -> Result<ExitCode, String> {
     })
 }
 
+#[cfg(feature = "server")]
 fn serve(config: Option<PathBuf>, bind: Option<String>) -> Result<ExitCode, String> {
     let path = config_path(config)?;
     let bind = bind.or_else(|| env("FEATHERGATE_BIND")).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
@@ -173,6 +191,7 @@ fn serve(config: Option<PathBuf>, bind: Option<String>) -> Result<ExitCode, Stri
     Ok(ExitCode::SUCCESS)
 }
 
+#[cfg(feature = "server")]
 fn address(bind: &str) -> Result<SocketAddr, String> {
     use std::net::ToSocketAddrs as _;
 
@@ -181,11 +200,13 @@ fn address(bind: &str) -> Result<SocketAddr, String> {
     whole.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
 }
 
+#[cfg(feature = "server")]
 /// Whether anybody who reaches it is served.
 fn unguarded(settings: &Settings) -> bool {
     settings.master_key.is_none() && !settings.allow_unauthenticated
 }
 
+#[cfg(feature = "server")]
 fn needs_key(bind: &str) -> String {
     format!(
         "others could reach `{bind}`, and the configuration has no master key, so anybody could spend your upstream keys. Set \
@@ -263,6 +284,7 @@ fn secret_source(_: &reqwest::Client) -> Option<Arc<dyn SecretSource>> {
     None
 }
 
+#[cfg(feature = "server")]
 /// Reads the file again. A bad one is refused, and so is one that would leave an open address unguarded.
 struct FileReload {
     path: PathBuf,
@@ -271,6 +293,7 @@ struct FileReload {
     exposure: Exposure,
 }
 
+#[cfg(feature = "server")]
 impl Reload for FileReload {
     fn changed(&mut self) -> bool {
         server::stamps(&self.files) != self.seen

@@ -17,6 +17,9 @@ mod documents;
 #[cfg(feature = "dynamodb")]
 #[path = "store/dynamodb.rs"]
 mod dynamodb_kit;
+#[cfg(feature = "dynamodb")]
+#[path = "store/dynamodb_only.rs"]
+mod dynamodb_only;
 #[path = "store/hostile.rs"]
 mod hostile;
 #[path = "store/kit.rs"]

@@ -82,6 +82,15 @@ impl Dynamo {
         Self { table: Table::new(place, http, table), keep, spread: Mutex::default() }
     }
 
+    /// Waits longer for answers, for a table that is far away or an emulator; three seconds for a call with all its attempts
+    /// where nothing is said.
+    #[must_use]
+    pub fn patient(mut self, call: Duration) -> Self {
+        self.table.patience.attempt = call / 2;
+        self.table.patience.all = call;
+        self
+    }
+
     async fn version(&self) -> Result<(), StoreError> {
         let found = self.table.get("SCHEMA", ALONE).await?.and_then(|item| number_of(&item, "V"));
         let found = match found {
@@ -115,7 +124,9 @@ impl Dynamo {
             Entered::Held(..) | Entered::Refused(_) => None,
         });
         if refusal.is_some() || lost.is_some() {
-            self.withdraw(claim, &entered).await;
+            let back = self.withdraw(claim, &entered);
+            // Where the store fails, nobody waits for it a second time.
+            let _ = if lost.is_some() { tokio::time::timeout(WITHDRAWAL, back).await } else { Ok(back.await) };
             return match (refusal, lost) {
                 (Some(refusal), _) => Ok(refusal),
                 (None, lost) => Err(lost.unwrap_or_else(|| StoreError::Unavailable(String::new()))),
@@ -138,11 +149,10 @@ impl Dynamo {
         let back = counted.map(|held| async {
             let partition = counts::partition(&held.scope, held.shard);
             let write = counts::withdrawal(claim, held);
-            let done = self.table.update(&partition, ALONE, &write, false);
-            if !matches!(tokio::time::timeout(WITHDRAWAL, done).await, Ok(Ok(_))) {
+            if let Err(error) = self.table.update(&partition, ALONE, &write, false).await {
                 tracing::warn!(
-                    "a refused request could not be taken back; it stays counted at its estimate and its place is free when \
-                     its time is over"
+                    "a refused request could not be taken back, so it stays counted at its estimate, and its place is taken \
+                     until its time is over: {error}"
                 );
             }
         });

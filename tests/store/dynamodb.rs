@@ -1,5 +1,5 @@
-//! A table for each case at the address in `FEATHERGATE_TEST_DYNAMODB`, which is an emulator's: tables are made there and left
-//! behind. `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` have to be set to something.
+//! A table for each case at the address in `FEATHERGATE_TEST_DYNAMODB`, which is an emulator's: `tests/dynamodb.py` starts one and
+//! sets that variable and credentials. Tables are made there and left behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,8 @@ pub async fn dynamo(name: &str, keep: Keep) -> Dynamo {
     if let Err(error) = made {
         assert!(error.into_service_error().is_resource_in_use_exception());
     }
-    Dynamo::new(place(), http_client().unwrap(), table(name), keep)
+    // The emulator takes one call after another.
+    Dynamo::new(place(), http_client().unwrap(), table(name), keep).patient(Duration::from_secs(60))
 }
 
 async fn age(name: String) {
@@ -70,13 +71,20 @@ async fn age(name: String) {
         .unwrap();
 }
 
+/// The names of an item's attributes.
+pub async fn attributes(name: &str, partition: &str) -> Vec<String> {
+    let get = client().get_item().table_name(table(name));
+    let get = get.key("pk", AttributeValue::S(partition.into())).key("sk", AttributeValue::S("#".into()));
+    get.send().await.unwrap().item.unwrap_or_default().into_keys().collect()
+}
+
 fn client() -> Client {
     let patience = Patience {
         attempt: Duration::from_secs(30),
         all: Duration::from_secs(30),
-        attempts: 1,
-        first_wait: Duration::ZERO,
-        longest_wait: Duration::ZERO,
+        attempts: 10,
+        first_wait: Duration::from_millis(5),
+        longest_wait: Duration::from_millis(50),
     };
     Client::new(&config(&place(), http_client().unwrap(), patience))
 }

@@ -301,3 +301,200 @@ fn leave(id: &str, held: &Held, clean: bool) -> Expression {
 pub(super) fn has(item: &Item, claim: &Claim) -> bool {
     number_of(item, &hold(&claim.hold)).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::expression::text;
+    use super::*;
+    use crate::meter::Money;
+    use crate::meter::period::Period;
+
+    /// 2026-11-21T01:00:00Z.
+    const NOW: u64 = 1_795_222_800_000;
+
+    fn all() -> Limits {
+        Limits {
+            budget: Some((Money(100), Period::Seconds(3600))),
+            quota: Some((1000, Period::Months(1))),
+            rpm: Some(10),
+            tpm: Some(500),
+            parallel: Some(3),
+            anchor: NOW,
+        }
+    }
+
+    fn claim(limits: &Limits, tokens: u64, cost: u64) -> Claim {
+        let scope = Scope { id: "key:a".into(), limits: limits.clone(), shards: 1 };
+        let estimate = Estimate { tokens, cost: Money(cost) };
+        Claim { hold: "hold".into(), scopes: vec![scope], estimate, lapses: NOW + 900_000 }
+    }
+
+    fn held(limits: &Limits, stale: &[&str]) -> Held {
+        let stale = stale.iter().map(|name| (*name).to_owned()).collect();
+        Held { scope: "key:a".into(), limits: limits.clone(), stamp: limits.stamp(NOW), shard: 0, stale }
+    }
+
+    /// An expression with its placeholders filled in.
+    fn told(write: &Expression) -> [String; 2] {
+        let mut texts = [write.update().unwrap_or_default(), write.condition().unwrap_or_default()];
+        let values = write.values().unwrap_or_default();
+        let values = values.iter().map(|(name, value)| (name.clone(), value.as_n().unwrap().clone()));
+        let mut all: Vec<(String, String)> = write.names().unwrap_or_default().into_iter().chain(values).collect();
+        all.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        for text in &mut texts {
+            for (name, value) in &all {
+                assert!(write.update().unwrap().contains(name) || write.condition().unwrap().contains(name), "{name}");
+                *text = text.replace(name, value);
+            }
+        }
+        texts
+    }
+
+    #[test]
+    fn one_condition_decides_all_limits() {
+        let limits = all();
+        let write = admission(&claim(&limits, 100, 4), &limits, &limits.stamp(NOW), &[]);
+        let [update, condition] = told(&write);
+        let room = |name: &str, most: u64| format!("(attribute_not_exists({name}) OR {name} <= {most})");
+        let own = hold("hold");
+        assert_eq!(own.len(), 9);
+        let parts = [
+            format!("attribute_not_exists({own})"),
+            room("Smwppaxs0", 96),
+            room("Qmvx2cqo0", 900),
+            room("R2yvsa0", 9),
+            room("T2yvsa0", 400),
+            room("P", 2),
+        ];
+        assert_eq!(condition, parts.join(" AND "));
+        let steps = ["2yvsa0", "2yvsa1", "2yvsa2", "2yvsa3", "2yvsa4", "2yvsa5"];
+        let steps: Vec<String> = steps.iter().map(|step| format!("R{step} 1, T{step} 100")).collect();
+        let added = format!("P 1, Smwppaxs0 4, Qmvx2cqo0 100, {}", steps.join(", "));
+        assert_eq!(update, format!("SET {own} = 1795223700000, ends = 1796169600 ADD {added}"));
+        assert!(
+            write.update().unwrap().len() + write.condition().unwrap().len() < 4096,
+            "what an expression may be long"
+        );
+    }
+
+    #[test]
+    fn a_limit_that_is_not_set_is_neither_asked_nor_counted_but_what_is_spent_is() {
+        let limits = Limits { parallel: Some(1), ..Limits::default() };
+        let lapsed = ["Hlapsed1".to_owned(), "Hlapsed2".to_owned()];
+        let [update, condition] = told(&admission(&claim(&limits, 100, 4), &limits, &limits.stamp(NOW), &lapsed));
+        let own = hold("hold");
+        assert_eq!(update, format!("SET {own} = 1795223700000 ADD P -1, S0 4 REMOVE Hlapsed1, Hlapsed2, ends"));
+        let there = "attribute_exists(Hlapsed1) AND attribute_exists(Hlapsed2)";
+        let room = "(attribute_not_exists(P) OR P <= 2)";
+        assert_eq!(condition, format!("attribute_not_exists({own}) AND {room} AND {there}"));
+    }
+
+    #[test]
+    fn settling_adds_the_difference_and_cleans_up() {
+        let limits = all();
+        let claim = claim(&limits, 100, 4);
+        let held = held(&limits, &["R1", "Hlapsed"]);
+        let of = Hold { id: claim.hold.clone(), scopes: Vec::new(), estimate: claim.estimate };
+        let used = Estimate { tokens: 30, cost: Money(9) };
+        let own = hold("hold");
+        let counted = "Smwppaxs0 5, Qmvx2cqo0 -70, T2yvsa4 -70, T2yvsa5 -70";
+        // Forty seconds later four steps are over.
+        let [update, condition] = told(&settlement(&of, &held, used, NOW + 40_000, true));
+        assert_eq!(update, format!("ADD P -2, {counted} REMOVE {own}, R1, Hlapsed"));
+        let there = format!("attribute_exists({own}) AND attribute_exists(Hlapsed)");
+        assert_eq!(condition, format!("{there} AND {own} > 1795222840000"));
+        let [update, condition] = told(&settlement(&of, &held, used, NOW + 40_000, false));
+        assert_eq!(update, format!("ADD P -1, {counted} REMOVE {own}, R1"));
+        assert_eq!(condition, format!("attribute_exists({own}) AND {own} > 1795222840000"));
+        // Two hours later the budget's window is forgotten.
+        let [update, _] = told(&settlement(&of, &held, used, NOW + 7_200_000, false));
+        assert_eq!(update, format!("ADD P -1, Qmvx2cqo0 -70 REMOVE {own}, R1"));
+        let [update, condition] = told(&withdrawal(&claim, &held));
+        assert!(update.starts_with("ADD P -1, Smwppaxs0 -4, Qmvx2cqo0 -100, R2yvsa0 -1, T2yvsa0 -100,"), "{update}");
+        assert_eq!(condition, format!("attribute_exists({own})"));
+    }
+
+    #[test]
+    fn an_item_is_read_as_the_ledger_that_it_is() {
+        let item: Item = [
+            ("pk", text("SCOPE#key:a#0")),
+            ("sk", text("#")),
+            ("P", number(2_u64)),
+            ("N", number(4_u64)),
+            ("ends", number(1_u64)),
+            ("Smwppaxs0", number(7_u64)),
+            ("S0", number(-3_i64)),
+            ("Q0", number(i128::from(u64::MAX) + 9)),
+            ("R2yvsa0", number(1_u64)),
+            ("T2yvsa0", number(20_u64)),
+            ("Habcd_-12", number(NOW + 5)),
+            ("R!", number(1_u64)),
+            ("", number(1_u64)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let step = NOW / STEP;
+        let want = Ledger {
+            spent: [(0, 0), (NOW, 7)].into(),
+            quota: [(0, u64::MAX)].into(),
+            requests: [(step, 1)].into(),
+            tokens: [(step, 20)].into(),
+            holds: [("abcd_-12".to_owned(), NOW + 5)].into(),
+        };
+        assert_eq!(ledger(&item), want);
+        assert_eq!(join(want.clone(), want.clone()).tokens[&step], 40);
+    }
+
+    #[test]
+    fn what_no_longer_counts_is_stale_but_for_the_last_window() {
+        let mut ledger = Ledger::default();
+        let limits = all();
+        let step = NOW / STEP;
+        ledger.requests.extend((step - 9..step + 6).map(|step| (step, 1)));
+        ledger.spent.extend([(NOW - 7_200_000, 1), (NOW - 3_600_000, 1), (NOW, 1)]);
+        ledger.holds.extend([("gone".to_owned(), NOW), ("here".to_owned(), NOW + 1)]);
+        let mut stale = stale(&ledger, &limits.stamp(NOW), NOW);
+        stale.sort();
+        let mut want: Vec<String> = (step - 9..step - 1).map(|step| at('R', step)).collect();
+        want.extend([at('S', NOW - 7_200_000), "Hgone".to_owned()]);
+        want.sort();
+        assert_eq!(stale, want);
+        ledger.requests.extend((0..500).map(|step| (step, 1)));
+        assert_eq!(super::stale(&ledger, &limits.stamp(NOW), NOW).len(), CLEANED);
+    }
+
+    #[test]
+    fn a_lifetime_budget_is_never_deleted() {
+        let forever = Some((Money(1), Period::Forever));
+        let claim = claim(&all(), 1, 1);
+        let ends = |limits: &Limits| ends(&claim, limits, &limits.stamp(NOW));
+        let month = 1_796_083_200 + 86_400;
+        for (limits, want) in [
+            (all(), Some(month)),
+            (Limits { quota: None, ..all() }, Some((NOW + 3_600_000) / 1000 + 86_400)),
+            (Limits { budget: forever, ..all() }, None),
+            (Limits { budget: None, ..all() }, None),
+            (Limits { quota: Some((1, Period::Forever)), ..all() }, None),
+        ] {
+            assert_eq!(ends(&limits), want, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn shares_are_the_whole_and_none_is_nothing() {
+        let scope = |limits: Limits, shards| Scope { id: "gateway".into(), limits, shards };
+        for (limits, shards, want) in [
+            (all(), 8, 3),
+            (all(), 2, 2),
+            (Limits { rpm: Some(0), ..Limits::default() }, 8, 1),
+            (Limits { rpm: Some(5000), ..Limits::default() }, 8, 8),
+            (Limits::default(), 0, 1),
+        ] {
+            assert_eq!(parts(&scope(limits, shards)), want);
+        }
+        let shares: Vec<Limits> = (0..3).map(|shard| share(&all(), shard, 3)).collect();
+        assert_eq!(shares.iter().map(|share| share.rpm.unwrap()).collect::<Vec<_>>(), [4, 3, 3]);
+        assert_eq!(shares.iter().map(|share| share.budget.unwrap().0.0).sum::<u64>(), 100);
+        assert_eq!(share(&all(), 0, 1), all());
+    }
+}

@@ -13,8 +13,10 @@ use crate::store::{Audit, Change, Document, Kind, SaveError, StoreError};
 const MOST: usize = 100;
 /// The most bytes of a text in the audit log: an item has 400 KB.
 const LONGEST: usize = 180_000;
-/// What is after every sort key that we write.
-const END: &str = "\u{10ffff}";
+/// What is after every sort key that we write: they have 200 bytes or begin with digits.
+fn end() -> String {
+    "\u{10ffff}".repeat(64)
+}
 
 /// A document, from what the table had of it to what it shall have.
 struct Step<'a> {
@@ -208,8 +210,9 @@ impl Dynamo {
         let partition = documents(kind);
         // With the separator that is behind it, the first sort key after it.
         let first = after.map_or_else(|| "\u{0}".to_owned(), |after| format!("{}\u{0}", super::clip(after)));
+        let last = end();
         let stretch =
-            Stretch { partition: &partition, sort: (&first, END), backwards: false, page: limit, consistent: true };
+            Stretch { partition: &partition, sort: (&first, &last), backwards: false, page: limit, consistent: true };
         let (mut found, mut next) = (Vec::new(), None);
         while found.len() < limit {
             let (items, more) = self.table.query(&stretch, next).await?;
@@ -313,7 +316,7 @@ impl Dynamo {
     }
 
     pub(super) async fn acts(&self, before: Option<&str>, limit: usize) -> Result<Vec<Audit>, StoreError> {
-        let last = before.map_or_else(|| END.to_owned(), super::clip);
+        let last = before.map_or_else(end, super::clip);
         // One more: the stretch ends with `before` itself.
         let page = limit.saturating_add(1);
         let stretch = Stretch { partition: "AUDIT", sort: ("\u{0}", &last), backwards: true, page, consistent: true };
@@ -335,5 +338,65 @@ impl Dynamo {
         }
         found.truncate(limit);
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(id: &str, version: u64, unique: Option<&str>) -> Document {
+        let unique = unique.map(str::to_owned);
+        Document { kind: Kind::Key, id: id.to_owned(), version, unique, ends: None, body: "{}".to_owned() }
+    }
+
+    #[test]
+    fn each_item_is_written_once() {
+        let changes = [
+            Change::Remove(document("old", 3, Some("alias"))),
+            Change::Create(document("new", 1, Some("alias"))),
+            Change::Replace { document: document("new", 2, Some("alias")), before: Some("alias".to_owned()) },
+            Change::Create(document("brief", 1, Some("gone"))),
+            Change::Remove(document("brief", 1, Some("gone"))),
+        ];
+        let (steps, names) = plan(&changes, 0).unwrap();
+        assert_eq!(steps[&(Kind::Key, "new")].after.unwrap().version, 2);
+        assert!(
+            matches!(steps[&(Kind::Key, "new")].change, Change::Create(_)),
+            "what has to be there before the first"
+        );
+        assert!(steps[&(Kind::Key, "old")].after.is_none() && steps[&(Kind::Key, "brief")].after.is_none());
+        let alias = &names[&(Kind::Key, "alias")];
+        assert_eq!((alias.after.unwrap().id.as_str(), alias.place), ("new", 0));
+        assert!(alias.before.contains(&"old"));
+        assert!(names[&(Kind::Key, "gone")].after.is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_a_conflict_without_a_call() {
+        let replace = |version, before: Option<&str>| Change::Replace {
+            document: document("a", version, None),
+            before: before.map(str::to_owned),
+        };
+        let create = |id, unique| Change::Create(document(id, 1, unique));
+        for (changes, place) in [
+            (vec![create("a", None), create("a", None)], 1),
+            (vec![create("a", None), replace(3, None)], 1),
+            (vec![create("a", None), replace(2, Some("x"))], 1),
+            (vec![create("b", None), create("a", Some("x")), create("c", Some("x"))], 2),
+            (vec![Change::Remove(document("a", 1, None)), Change::Remove(document("a", 1, None))], 1),
+            (vec![create("a", Some("x")), Change::Remove(document("c", 1, Some("x")))], 0),
+        ] {
+            assert!(matches!(plan(&changes, 0), Err(SaveError::Conflict(at)) if at == place), "{changes:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_of_the_audit_log_stays_json() {
+        assert_eq!(fitting(None), None);
+        assert_eq!(fitting(Some(&"{}".to_owned())).as_deref(), Some("{}"));
+        let long = fitting(Some(&format!("\"{}\"", "ä".repeat(LONGEST)))).unwrap();
+        assert!(long.len() < LONGEST && long.contains("[cut"));
+        serde_json::from_str::<String>(&long).unwrap();
     }
 }

@@ -155,7 +155,7 @@ impl Dynamo {
             .map_err(|error| built(&error))?;
         writes.push(TransactWriteItem::builder().update(update).build());
         // Where it is refused, the entry is there, and so is what it adds.
-        let token = hash(&entry.id).chars().take(32).collect();
+        let token = hash(&format!("{}/{}", self.table.name, entry.id)).chars().take(32).collect();
         self.table.transact(writes, Some(token)).await.map(|_| ())
     }
 
@@ -261,4 +261,57 @@ fn read(item: &Item) -> Result<Entry, StoreError> {
     let body = must(item, "b")?.as_s().map_err(|_| StoreError::Corrupt("a record that is no text".to_owned()))?;
     let entry: Result<Entry, _> = serde_json::from_str(body);
     entry.map_err(|error| StoreError::Corrupt(format!("a record that cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_too_long_is_cut_and_not_lost() {
+        let entry = Entry { id: "1".into(), request_id: "r".into(), ..Entry::default() };
+        assert_eq!(serde_json::from_str::<Entry>(&body(&entry).unwrap()).unwrap(), entry);
+        // A control character takes six bytes of JSON.
+        for text in ["ä".repeat(400_000), "\u{1}".repeat(200_000)] {
+            let long = Entry { request_body: Some(text.clone()), response_body: Some("short".into()), ..entry.clone() };
+            let body = body(&long).unwrap();
+            assert!(body.len() < 400_000 && body.len() > 100_000, "{}", body.len());
+            let kept: Entry = serde_json::from_str(&body).unwrap();
+            assert_eq!(kept.response_body, long.response_body);
+            let start = kept.request_body.unwrap();
+            assert!(text.starts_with(start.strip_suffix(CUT).unwrap()));
+        }
+        let long = "x".repeat(500_000);
+        let long = Entry { model: long.clone(), end_user: long.clone(), tags: vec![long], ..entry };
+        assert!(body(&long).unwrap().len() < 400_000);
+    }
+
+    #[test]
+    fn sums_of_one_name_come_together_and_of_two_never() {
+        let entry = Entry { time: 86_400_000 * 2, key: "a".into(), team: "b".into(), ..Entry::default() };
+        let (name, write) = addition(&entry, 86_400_000);
+        assert_eq!(addition(&Entry { id: "other".into(), ..entry.clone() }, 0).0, name);
+        assert!(name.starts_with("1970-01-03#") && name.len() == 35, "{name}");
+        let values = write.values().unwrap();
+        assert!(
+            values.values().any(|value| value.as_n().is_ok_and(|ends| ends == "345600")),
+            "kept for a day after its own"
+        );
+        for other in [
+            Entry { key: "ab".into(), team: String::new(), ..entry.clone() },
+            Entry { key: "a1:".into(), team: "b".into(), ..entry.clone() },
+            Entry { time: 0, ..entry.clone() },
+        ] {
+            assert_ne!(addition(&other, 0).0, name, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn entries_are_spread() {
+        let mut counts = [0; SHARDS as usize];
+        for number in 0..4000_u32 {
+            counts[shard(&format!("1795222800000-{number:06}")) as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (300..700).contains(count)), "{counts:?}");
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -23,6 +24,8 @@ const PATIENCE: Patience = Patience {
     first_wait: Duration::from_millis(25),
     longest_wait: Duration::from_millis(400),
 };
+/// More retries than there ever are at one time.
+const RETRIES: usize = 1_000_000;
 /// How often a transaction is tried that another one is in the way of.
 const TRIES: u32 = 12;
 
@@ -59,6 +62,7 @@ pub(super) struct Stretch<'a> {
 pub(super) struct Table {
     place: Place,
     http: reqwest::Client,
+    pub(super) patience: Patience,
     pub(super) name: String,
     client: OnceLock<Client>,
     /// Why the table must be left alone.
@@ -67,7 +71,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(place: Place, http: reqwest::Client, name: String) -> Self {
-        Self { place, http, name, client: OnceLock::new(), barred: OnceLock::new() }
+        Self { place, http, patience: PATIENCE, name, client: OnceLock::new(), barred: OnceLock::new() }
     }
 
     fn client(&self) -> Result<&Client, StoreError> {
@@ -77,7 +81,14 @@ impl Table {
         if self.place.region.is_none() {
             return Err(StoreError::Setup("the environment variable `AWS_REGION` is not set".to_owned()));
         }
-        Ok(self.client.get_or_init(|| Client::new(&config(&self.place, self.http.clone(), PATIENCE))))
+        Ok(self.client.get_or_init(|| {
+            let shared = config(&self.place, self.http.clone(), self.patience);
+            // The SDK's quota of retries for a whole process is for calls without a bound in time; ours have one, and a quota
+            // that is used up would turn a throttled table into one that refuses.
+            let retries = RetryPartition::custom("feathergate").token_bucket(TokenBucket::new(RETRIES));
+            let config = aws_sdk_dynamodb::config::Builder::from(&shared).retry_partition(retries.build());
+            Client::from_conf(config.build())
+        }))
     }
 
     pub(super) async fn get(&self, partition: &str, sort: &str) -> Result<Option<Item>, StoreError> {
@@ -125,7 +136,7 @@ impl Table {
         token: Option<String>,
     ) -> Result<Transacted, StoreError> {
         let client = self.client()?;
-        let mut wait = PATIENCE.first_wait;
+        let mut wait = self.patience.first_wait;
         for _ in 0..TRIES {
             let call = client.transact_write_items().set_transact_items(Some(writes.clone()));
             let error = match call.set_client_request_token(token.clone()).send().await {
@@ -151,7 +162,7 @@ impl Table {
             }
             // Another transaction has one of the items, or the table has too much to do.
             tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
-            wait = (wait * 2).min(PATIENCE.longest_wait);
+            wait = (wait * 2).min(self.patience.longest_wait);
         }
         Err(StoreError::Unavailable("too many requests change the same item of the DynamoDB table at once".to_owned()))
     }
