@@ -163,8 +163,11 @@ impl Keeper {
 
     /// Whether it is for the one who asks to look up what administrators have set; nobody else need do so for a while.
     pub(super) fn overlay_is_due(&self) -> bool {
+        if !self.active() {
+            return false;
+        }
         let mut last = self.overlaid.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = self.active() && last.is_none_or(|last| last.elapsed() >= FRESH);
+        let due = last.is_none_or(|last| last.elapsed() >= FRESH);
         if due {
             *last = Some(clock::now());
         }

@@ -116,7 +116,7 @@ pub enum Exposure {
 pub struct Gateway {
     state: RwLock<Arc<State>>,
     /// The configuration's file, and what administrators have set beside it.
-    base: Mutex<(Settings, Overlay)>,
+    base: Mutex<(Arc<Settings>, Overlay)>,
     upstream: Arc<dyn Upstream>,
     secrets: Secrets,
     observer: Observer,
@@ -136,8 +136,9 @@ impl Gateway {
         source: Option<Arc<dyn SecretSource>>,
         lambda: bool,
     ) -> Arc<Self> {
+        let settings = Arc::new(settings);
         Arc::new(Self {
-            state: RwLock::new(Arc::new(State::new(settings.clone(), None))),
+            state: RwLock::new(Arc::new(State::new(Arc::clone(&settings), None))),
             base: Mutex::new((settings, Overlay::default())),
             upstream,
             secrets: Secrets::new(source),
@@ -184,11 +185,11 @@ impl Gateway {
     /// that stay is kept.
     pub fn reload(&self, settings: Settings) {
         let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
-        base.0 = settings;
+        base.0 = Arc::new(settings);
         self.renew(&base);
     }
 
-    fn renew(&self, (settings, overlay): &(Settings, Overlay)) {
+    fn renew(&self, (settings, overlay): &(Arc<Settings>, Overlay)) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         *state = Arc::new(State::new(overlay.over(settings), Some(&state)));
     }
