@@ -40,6 +40,7 @@ server: ## builds the server for speed rather than size, as target/server/feathe
 
 test: tools $(NODE_STAMP) ## installs what the tests need, then runs them all (ARGS= for pytest)
 	cargo test --locked
+	$(VENV)/bin/python -B tests/dynamodb.py cargo test --locked --test store dynamodb cost
 	cargo build --locked
 	$(TOOLS) FEATHERGATE_BIN="$${FEATHERGATE_BIN:-$(abspath $(TARGET))/debug/feathergate}" \
 		$(VENV)/bin/python -m pytest tests/python $(ARGS)

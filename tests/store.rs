@@ -10,6 +10,9 @@
 )]
 #![allow(clippy::print_stdout, missing_docs, unreachable_pub, reason = "a test talks to its reader")]
 
+#[cfg(feature = "dynamodb")]
+#[path = "store/cost.rs"]
+mod cost;
 #[path = "store/documents.rs"]
 mod documents;
 #[cfg(feature = "dynamodb")]

@@ -31,7 +31,7 @@ pub fn place() -> Place {
 }
 
 /// A name of this test run's.
-fn table(name: &str) -> String {
+pub fn table(name: &str) -> String {
     format!("{name}.{}", std::process::id())
 }
 
