@@ -8,6 +8,8 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::disallowed_methods, reason = "a test is its own process, with tasks and an environment")]
+#![allow(clippy::cast_possible_truncation, clippy::cloned_ref_to_slice_refs, reason = "small numbers, and plain words")]
 #![allow(clippy::print_stdout, missing_docs, unreachable_pub, reason = "a test talks to its reader")]
 
 #[cfg(feature = "dynamodb")]
@@ -32,6 +34,9 @@ mod lasting;
 mod limits;
 #[path = "store/records.rs"]
 mod records;
+#[cfg(feature = "sqlite")]
+#[path = "store/sqlite.rs"]
+mod sqlite_kit;
 
 /// Cases as tests, each over data of its own. `$kit` is an `Option<Kit>`; without one they are skipped.
 macro_rules! cases {
@@ -107,3 +112,5 @@ macro_rules! lasting {
 suite!(memory, Some(crate::kit::memory()));
 #[cfg(feature = "dynamodb")]
 suite!(dynamodb, crate::dynamodb_kit::kit(), lasting);
+#[cfg(feature = "sqlite")]
+suite!(sqlite, Some(crate::sqlite_kit::kit()), lasting);

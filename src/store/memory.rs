@@ -6,10 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use super::books::{self, Seen};
 use super::usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery, Sums};
-use super::{
-    Admission, Audit, Change, Claim, Document, Held, Hold, Keep, Kind, SaveError, Settlement, Store, StoreError,
-};
+use super::{Admission, Audit, Change, Claim, Document, Keep, Kind, SaveError, Settlement, Store, StoreError};
 use crate::meter::ledger::Ledger;
 
 /// The store.
@@ -42,31 +41,9 @@ impl Memory {
 }
 
 impl Inner {
-    fn admit(&mut self, claim: &Claim, now: u64) -> Admission {
-        let mut ledgers = Vec::with_capacity(claim.scopes.len());
-        let mut standings = Vec::with_capacity(claim.scopes.len());
-        let mut scopes = Vec::with_capacity(claim.scopes.len());
-        for (place, scope) in claim.scopes.iter().enumerate() {
-            let mut ledger = self.ledgers.get(&scope.id).cloned().unwrap_or_default();
-            match ledger.admit(&scope.limits, claim.estimate, (&claim.hold, claim.lapses), now) {
-                Ok(standing) => standings.push(standing),
-                Err(over) => return Admission::Refused { scope: place, over },
-            }
-            ledgers.push((scope.id.clone(), ledger));
-            let (stamp, stale) = (scope.limits.stamp(now), Vec::new());
-            scopes.push(Held { scope: scope.id.clone(), limits: scope.limits.clone(), stamp, shard: 0, stale });
-        }
-        self.ledgers.extend(ledgers);
-        Admission::Held(Hold { id: claim.hold.clone(), scopes, estimate: claim.estimate }, standings)
-    }
-
     fn settle(&mut self, settlement: &Settlement, keep: Keep, now: u64) {
         if let Some(hold) = &settlement.hold {
-            for held in &hold.scopes {
-                if let Some(ledger) = self.ledgers.get_mut(&held.scope) {
-                    ledger.settle(&held.limits, &held.stamp, (&hold.id, hold.estimate), settlement.used, now);
-                }
-            }
+            books::settle(&mut self.ledgers, hold, settlement.used, now);
         }
         let entry = &settlement.entry;
         if !self.settled.insert(entry.id.clone()) {
@@ -90,27 +67,15 @@ impl Inner {
     fn fits(&self, change: &Change, now: u64) -> bool {
         let document = change.document();
         let there = self.documents.get(&(document.kind, document.id.clone()));
-        let lasts = |there: &Document| there.ends.is_none_or(|ends| ends > now);
-        let named = |name: &Option<String>| {
-            let name = name.as_ref()?;
-            self.documents.values().find(|other| {
-                other.kind == document.kind
-                    && other.unique.as_ref() == Some(name)
+        let there =
+            there.map(|there| Seen { version: there.version, unique: there.unique.as_deref(), ends: there.ends });
+        let taken = document.unique.is_some()
+            && self.documents.values().any(|other| {
+                (other.kind, &other.unique) == (document.kind, &document.unique)
                     && other.id != document.id
-                    && lasts(other)
-            })
-        };
-        match change {
-            Change::Create(document) => there.is_none_or(|there| !lasts(there)) && named(&document.unique).is_none(),
-            Change::Replace { document, before } => {
-                there.is_some_and(|there| {
-                    there.version + 1 == document.version && there.unique == *before && lasts(there)
-                }) && named(&document.unique).is_none()
-            }
-            Change::Remove(document) => there.is_some_and(|there| {
-                there.version == document.version && there.unique == document.unique && lasts(there)
-            }),
-        }
+                    && other.ends.is_none_or(|ends| ends > now)
+            });
+        books::fits(change, there, taken, now)
     }
 }
 
@@ -124,7 +89,7 @@ impl Store for Memory {
     }
 
     fn admit<'a>(&'a self, claim: &'a Claim, now: u64) -> BoxFuture<'a, Result<Admission, StoreError>> {
-        async move { Ok(self.inner().admit(claim, now)) }.boxed()
+        async move { Ok(books::admit(&mut self.inner().ledgers, claim, now)) }.boxed()
     }
 
     fn settle<'a>(&'a self, settlement: &'a Settlement, now: u64) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -5,10 +5,15 @@
 //!
 //! Times are arguments, in Unix milliseconds. Nothing here knows of HTTP.
 
+mod books;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod key;
 pub mod memory;
+#[cfg(feature = "sqlite")]
+mod sql;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub mod token;
 pub mod usage;
 

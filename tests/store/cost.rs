@@ -1,4 +1,4 @@
-//! What a request costs in DynamoDB: the units are counted by the emulator, and the README's table has to say the same.
+//! What a request costs in `DynamoDB`: the units are counted by the emulator, and the README's table has to say the same.
 
 use std::fmt::Write as _;
 
