@@ -130,7 +130,8 @@ class Emulator:
 
     def ask(self, environ: dict[str, Any], body: bytes) -> tuple[str, list, bytes]:
         seen: list[Any] = []
-        answer = b"".join(self.app(environ | {"wsgi.input": io.BytesIO(body)}, lambda status, headers, *_: seen.extend((status, headers))))
+        environ = environ | {"wsgi.input": io.BytesIO(body)}
+        answer = b"".join(self.app(environ, lambda status, headers, *_: seen.extend((status, headers))))
         return seen[0], seen[1], answer
 
     def sizes(self, request: dict[str, Any]) -> list[int]:
@@ -146,7 +147,8 @@ class Emulator:
 
     def count(self, operation: str, request: dict[str, Any], before: list[int], answer: bytes) -> None:
         factor = 1 if request.get("ConsistentRead") else 0.5
-        units = self.units[next(iter(request["TransactItems"][0].values()))["TableName"] if "TransactItems" in request else request["TableName"]]
+        first = next(iter(request["TransactItems"][0].values())) if "TransactItems" in request else request
+        units = self.units[first["TableName"]]
         if operation == "GetItem":
             units["reads"] += factor * max(1, ceil(sum(before) / 4096))
         elif operation == "Query":
