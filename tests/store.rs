@@ -12,6 +12,9 @@
 #![allow(clippy::cast_possible_truncation, clippy::cloned_ref_to_slice_refs, reason = "small numbers, and plain words")]
 #![allow(clippy::print_stdout, missing_docs, unreachable_pub, reason = "a test talks to its reader")]
 
+#[cfg(feature = "dynamodb")]
+#[path = "store/cost.rs"]
+mod cost;
 #[path = "store/documents.rs"]
 mod documents;
 #[cfg(feature = "dynamodb")]

@@ -126,7 +126,15 @@ impl Dynamo {
         if refusal.is_some() || lost.is_some() {
             let back = self.withdraw(claim, &entered);
             // Where the store fails, nobody waits for it a second time.
-            let _ = if lost.is_some() { tokio::time::timeout(WITHDRAWAL, back).await } else { Ok(back.await) };
+            let done = if lost.is_some() {
+                tokio::time::timeout(WITHDRAWAL, back).await.is_ok()
+            } else {
+                back.await;
+                true
+            };
+            if !done {
+                tracing::warn!("a request that was not let in may stay counted until its time is over");
+            }
             return match (refusal, lost) {
                 (Some(refusal), _) => Ok(refusal),
                 (None, lost) => Err(lost.unwrap_or_else(|| StoreError::Unavailable(String::new()))),
@@ -193,10 +201,7 @@ impl Dynamo {
     ) -> Result<Part, StoreError> {
         let partition = counts::partition(scope, shard);
         let stamp = limits.stamp(now);
-        let over = |ledger: &Ledger| {
-            let over = limits.over(&ledger.standing(&stamp, now), claim.estimate, &stamp)?;
-            Some(Over { frees: over.frees.or_else(|| ledger.frees(&over, stamp.step)), ..over })
-        };
+        let over = |ledger: &Ledger| ledger.refuses(limits, claim.estimate, now);
         let held = |ledger: &Ledger| Part::Held(ledger.standing(&stamp, now), counts::stale(ledger, &stamp, now));
         // What would not fit into an empty one needs no write to be refused.
         if over(&Ledger::default()).is_some() {

@@ -1,4 +1,4 @@
-//! What only DynamoDB does: scopes over many items, and failures of its own.
+//! What only `DynamoDB` does: scopes over many items, and failures of its own.
 
 use std::time::{Duration, Instant};
 
