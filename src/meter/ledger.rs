@@ -191,11 +191,24 @@ impl Ledger {
         (hold, lapses): (&str, u64),
         now: u64,
     ) -> Result<Standing, Over> {
+        match self.refuses(limits, asked, now) {
+            Some(over) => Err(over),
+            None => Ok(self.count(limits, asked, (hold, lapses), now)),
+        }
+    }
+
+    /// Which limit has no room for a request.
+    #[must_use]
+    pub fn refuses(&self, limits: &Limits, asked: Estimate, now: u64) -> Option<Over> {
+        let stamp = limits.stamp(now);
+        let over = limits.over(&self.standing(&stamp, now), asked, &stamp)?;
+        Some(Over { frees: over.frees.or_else(|| self.frees(&over, stamp.step)), ..over })
+    }
+
+    /// Counts a request, whether or not there is room for it, and says what is used then.
+    pub fn count(&mut self, limits: &Limits, asked: Estimate, (hold, lapses): (&str, u64), now: u64) -> Standing {
         let stamp = limits.stamp(now);
         self.forget(&stamp, now);
-        if let Some(over) = limits.over(&self.standing(&stamp, now), asked, &stamp) {
-            return Err(Over { frees: over.frees.or_else(|| self.frees(&over, stamp.step)), ..over });
-        }
         let add = |counts: &mut BTreeMap<u64, u64>, key, amount: u64| {
             let count = counts.entry(key).or_default();
             *count = count.saturating_add(amount);
@@ -213,7 +226,7 @@ impl Ledger {
             }
         }
         self.holds.insert(hold.to_owned(), lapses);
-        Ok(self.standing(&stamp, now))
+        self.standing(&stamp, now)
     }
 
     /// Puts the true figures of a request in place of its estimate. `false` where it is settled already, or has lapsed and stays
@@ -226,7 +239,7 @@ impl Ledger {
         used: Estimate,
         now: u64,
     ) -> bool {
-        if self.holds.remove(hold).is_none() {
+        if self.holds.remove(hold).is_none_or(|lapses| lapses <= now) {
             return false;
         }
         let change = |counts: &mut BTreeMap<u64, u64>, key, from: u64, to: u64| {
@@ -386,6 +399,10 @@ mod tests {
         let standing = ledger.admit(&limits, asks(1, 40), ("next", LATE), NOW + 5000).unwrap();
         assert_eq!((standing.spent, standing.parallel), (Money(80), 1));
         assert!(!ledger.settle(&limits, &stamp, ("killed", asks(1, 40)), asks(1, 1), NOW + 6000), "it has lapsed");
+        assert!(
+            !ledger.settle(&limits, &stamp, ("next", asks(1, 40)), asks(1, 1), LATE),
+            "whether or not another came"
+        );
         assert_eq!(ledger.standing(&stamp, NOW + 6000).spent, Money(80));
     }
 

@@ -6,10 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use super::books::{self, Seen};
 use super::usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery, Sums};
-use super::{
-    Admission, Audit, Change, Claim, Document, Held, Hold, Keep, Kind, SaveError, Settlement, Store, StoreError,
-};
+use super::{Admission, Audit, Change, Claim, Document, Keep, Kind, SaveError, Settlement, Store, StoreError};
 use crate::meter::ledger::Ledger;
 
 /// The store.
@@ -42,31 +41,9 @@ impl Memory {
 }
 
 impl Inner {
-    fn admit(&mut self, claim: &Claim, now: u64) -> Admission {
-        let mut ledgers = Vec::with_capacity(claim.scopes.len());
-        let mut standings = Vec::with_capacity(claim.scopes.len());
-        let mut scopes = Vec::with_capacity(claim.scopes.len());
-        for (place, scope) in claim.scopes.iter().enumerate() {
-            let mut ledger = self.ledgers.get(&scope.id).cloned().unwrap_or_default();
-            match ledger.admit(&scope.limits, claim.estimate, (&claim.hold, claim.lapses), now) {
-                Ok(standing) => standings.push(standing),
-                Err(over) => return Admission::Refused { scope: place, over },
-            }
-            ledgers.push((scope.id.clone(), ledger));
-            let (stamp, stale) = (scope.limits.stamp(now), Vec::new());
-            scopes.push(Held { scope: scope.id.clone(), limits: scope.limits.clone(), stamp, shard: 0, stale });
-        }
-        self.ledgers.extend(ledgers);
-        Admission::Held(Hold { id: claim.hold.clone(), scopes, estimate: claim.estimate }, standings)
-    }
-
     fn settle(&mut self, settlement: &Settlement, keep: Keep, now: u64) {
         if let Some(hold) = &settlement.hold {
-            for held in &hold.scopes {
-                if let Some(ledger) = self.ledgers.get_mut(&held.scope) {
-                    ledger.settle(&held.limits, &held.stamp, (&hold.id, hold.estimate), settlement.used, now);
-                }
-            }
+            books::settle(&mut self.ledgers, hold, settlement.used, now);
         }
         let entry = &settlement.entry;
         if !self.settled.insert(entry.id.clone()) {
@@ -80,28 +57,25 @@ impl Inner {
         }
     }
 
+    fn put(&mut self, place: (Kind, String), document: Option<Document>) -> Option<Document> {
+        match document {
+            Some(document) => self.documents.insert(place, document),
+            None => self.documents.remove(&place),
+        }
+    }
+
     fn fits(&self, change: &Change, now: u64) -> bool {
         let document = change.document();
         let there = self.documents.get(&(document.kind, document.id.clone()));
-        let named = |name: &Option<String>| {
-            let name = name.as_ref()?;
-            self.documents.values().find(|other| {
-                other.kind == document.kind && other.unique.as_ref() == Some(name) && other.id != document.id
-            })
-        };
-        match change {
-            Change::Create(document) => {
-                there.is_none_or(|there| there.ends.is_some_and(|ends| ends <= now))
-                    && named(&document.unique).is_none()
-            }
-            Change::Replace { document, before } => {
-                there.is_some_and(|there| there.version + 1 == document.version && there.unique == *before)
-                    && named(&document.unique).is_none()
-            }
-            Change::Remove(document) => {
-                there.is_some_and(|there| there.version == document.version && there.ends.is_none_or(|ends| ends > now))
-            }
-        }
+        let there =
+            there.map(|there| Seen { version: there.version, unique: there.unique.as_deref(), ends: there.ends });
+        let taken = document.unique.is_some()
+            && self.documents.values().any(|other| {
+                (other.kind, &other.unique) == (document.kind, &document.unique)
+                    && other.id != document.id
+                    && other.ends.is_none_or(|ends| ends > now)
+            });
+        books::fits(change, there, taken, now)
     }
 }
 
@@ -115,7 +89,7 @@ impl Store for Memory {
     }
 
     fn admit<'a>(&'a self, claim: &'a Claim, now: u64) -> BoxFuture<'a, Result<Admission, StoreError>> {
-        async move { Ok(self.inner().admit(claim, now)) }.boxed()
+        async move { Ok(books::admit(&mut self.inner().ledgers, claim, now)) }.boxed()
     }
 
     fn settle<'a>(&'a self, settlement: &'a Settlement, now: u64) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -164,18 +138,25 @@ impl Store for Memory {
     fn save<'a>(&'a self, changes: &'a [Change], audit: &'a [Audit], now: u64) -> BoxFuture<'a, Result<(), SaveError>> {
         async move {
             let mut inner = self.inner();
-            if let Some(place) = changes.iter().position(|change| !inner.fits(change, now)) {
-                return Err(SaveError::Conflict(place));
-            }
-            for change in changes {
+            let mut undo = Vec::new();
+            for (at, change) in changes.iter().enumerate() {
+                if !inner.fits(change, now) {
+                    while let Some((place, before)) = undo.pop() {
+                        inner.put(place, before);
+                    }
+                    return Err(SaveError::Conflict(at));
+                }
                 let document = change.document().clone();
                 let place = (document.kind, document.id.clone());
-                match change {
-                    Change::Create(_) | Change::Replace { .. } => inner.documents.insert(place, document),
-                    Change::Remove(_) => inner.documents.remove(&place),
+                let after = match change {
+                    Change::Create(_) | Change::Replace { .. } => Some(document),
+                    Change::Remove(_) => None,
                 };
+                undo.push((place.clone(), inner.put(place, after)));
             }
-            inner.audit.extend(audit.iter().map(|act| (act.id.clone(), act.clone())));
+            for act in audit {
+                inner.audit.entry(act.id.clone()).or_insert_with(|| act.clone());
+            }
             Ok(())
         }
         .boxed()

@@ -5,8 +5,15 @@
 //!
 //! Times are arguments, in Unix milliseconds. Nothing here knows of HTTP.
 
+mod books;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod key;
 pub mod memory;
+#[cfg(feature = "sqlite")]
+mod sql;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub mod token;
 pub mod usage;
 
@@ -21,6 +28,11 @@ use usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery};
 pub trait Store: Send + Sync {
     /// What it is, for the log: `sqlite`, `dynamodb`.
     fn name(&self) -> &'static str;
+
+    /// Whether it is asked over a network, so that something else can be done meanwhile.
+    fn far(&self) -> bool {
+        false
+    }
 
     /// Connects, sets up what is missing and brings an older schema to today's. Called once, before anything else.
     ///
@@ -57,7 +69,8 @@ pub trait Store: Send + Sync {
         now: u64,
     ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>>;
 
-    /// Makes all changes and writes the audit log, or does neither.
+    /// Makes all changes, in their order, and writes the audit log, or does neither. A unique name that one change frees, a later
+    /// one may take: so a key keeps its alias when its secret, and with it its id, is made anew.
     ///
     /// # Errors
     /// [`SaveError::Conflict`] with the place of the change that does not fit what is there.
@@ -276,7 +289,8 @@ impl Change {
 /// An administrative act, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Audit {
-    /// Sorts by time: 13 digits of Unix milliseconds, a dash, something random.
+    /// Sorts by time: 13 digits of Unix milliseconds, a dash, something random. What is written stays as it is: of a second act
+    /// with the same id nothing is kept.
     pub id: String,
     /// When, in Unix milliseconds.
     pub time: u64,

@@ -52,7 +52,7 @@ impl Tokens {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Entry {
-    /// Sorts by time: 13 digits of Unix milliseconds, a dash, something random. Never used twice.
+    /// Sorts by time: 13 digits of [`time`](Self::time), a dash, something random. Never used twice.
     pub id: String,
     /// When it came, in Unix milliseconds.
     pub time: u64,
