@@ -67,11 +67,11 @@ struct ActView<'a> {
     after: Option<Box<RawValue>>,
 }
 
-/// What the blob of an OpenSSH key begins with (RFC 8709, section 4): the length and the name of the algorithm, the length of
+/// What the blob of an `OpenSSH` key begins with (RFC 8709, section 4): the length and the name of the algorithm, the length of
 /// the key.
 const BLOB: &[u8] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
 
-/// The 32 bytes of a public key: from a line of OpenSSH's, its middle part, or in base 64.
+/// The 32 bytes of a public key: from a line of `OpenSSH`'s, its middle part, or in base 64.
 pub(super) fn public_key(text: &str) -> Option<Vec<u8>> {
     let mut words = text.split_ascii_whitespace();
     let first = words.next()?;
@@ -81,7 +81,7 @@ pub(super) fn public_key(text: &str) -> Option<Vec<u8>> {
     (key.len() == 32).then(|| key.to_vec())
 }
 
-/// The fingerprint of a public key, as OpenSSH prints it.
+/// The fingerprint of a public key, as `OpenSSH` prints it.
 #[must_use]
 pub fn fingerprint(public_key: &[u8]) -> String {
     let blob = [BLOB, public_key].concat();

@@ -48,7 +48,6 @@ struct Cost {
 }
 
 #[derive(Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "that is litellm's form")]
 struct GroupView<'a> {
     model_group: &'a str,
     providers: Vec<&'a str>,

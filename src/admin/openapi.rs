@@ -6,8 +6,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::Admin;
-use super::context::{Answer, Context};
+use super::context::Answer;
 use super::problem::Problem;
 use super::shape::{Field, MOST_DOLLARS, Need, Type};
 use super::table::{self, Access, Spec};
@@ -38,9 +37,15 @@ const OTHERS: [(&str, &str, &str, &str, bool); 20] = [
 const CALLS: &str = "calls";
 const HEALTH: &str = "health";
 
-impl Admin {
-    pub(super) async fn openapi(&self, _: &Context<'_>) -> Result<Answer, Problem> {
-        Answer::of(&document())
+/// Answers with the document.
+pub(super) fn answer() -> Result<Answer, Problem> {
+    Answer::of(&document())
+}
+
+/// Sets a field of an object.
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Value::Object(map) = object {
+        map.insert(name.to_owned(), value);
     }
 }
 
@@ -67,10 +72,10 @@ fn document() -> Value {
             },
         });
         if method == "post" {
-            operation["requestBody"] = json!({"required": true, "content": {"*/*": {}}});
+            set(&mut operation, "requestBody", json!({"required": true, "content": {"*/*": {}}}));
         }
         if public {
-            operation["security"] = json!([]);
+            set(&mut operation, "security", json!([]));
         }
         paths.insert(path.to_owned(), json!({ method: operation }));
     }
@@ -155,15 +160,19 @@ fn operation(spec: &Spec, schemas: &mut Map<String, Value>) -> Value {
         }));
     }
     if !parameters.is_empty() {
-        operation["parameters"] = Value::Array(parameters);
+        set(&mut operation, "parameters", Value::Array(parameters));
     }
     if spec.method != Method::GET {
         let required = spec.body.fields.iter().flat_map(|fields| fields.iter()).any(|field| field.need == Need::Must);
         let body = structure(spec.body.fields, schemas);
-        operation["requestBody"] = json!({"required": required, "content": {"application/json": {"schema": body}}});
+        set(
+            &mut operation,
+            "requestBody",
+            json!({"required": required, "content": {"application/json": {"schema": body}}}),
+        );
     }
     if spec.access == Access::Public {
-        operation["security"] = json!([]);
+        set(&mut operation, "security", json!([]));
     }
     operation
 }
@@ -187,7 +196,7 @@ fn schema(of: &Type, schemas: &mut Map<String, Value>) -> Value {
                 json!({"type": "string", "maxLength": form.most, "description": format!("It is {}.", form.wants)});
             for (name, text) in [("pattern", form.pattern), ("format", form.format)] {
                 if let Some(text) = text {
-                    schema[name] = json!(text);
+                    set(&mut schema, name, json!(text));
                 }
             }
             schema

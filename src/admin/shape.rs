@@ -54,7 +54,7 @@ pub(super) enum Type {
 pub(super) struct Form {
     /// What it has to be, in an error: `must be …`.
     pub(super) wants: &'static str,
-    /// The form for the document, as a regular expression of JavaScript's. It may allow a little less than `check`.
+    /// The form for the document, as a regular expression of `JavaScript`'s. It may allow a little less than `check`.
     pub(super) pattern: Option<&'static str>,
     /// The form's name for the document.
     pub(super) format: Option<&'static str>,

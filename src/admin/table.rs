@@ -70,7 +70,7 @@ pub(super) fn find<'a>(method: &Method, path: &'a str) -> Option<Found<'a>> {
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let mut here = all().filter_map(|spec| fits(spec.path, path).map(|part| (spec, part)));
     if let Some((spec, part)) = here.clone().find(|(spec, _)| spec.method == *method) {
-        return Some(Found::Route(spec, part));
+        return Some(Found::Route(spec, Some(part).filter(|part| !part.is_empty())));
     }
     let has = |method: Method| here.clone().any(|(spec, _)| spec.method == method);
     let methods = match (has(Method::GET), has(Method::PUT)) {
@@ -82,13 +82,13 @@ pub(super) fn find<'a>(method: &Method, path: &'a str) -> Option<Found<'a>> {
     here.next().map(|_| Found::Methods(methods))
 }
 
-/// Whether a path is that of a route, and what stands for `{key}` in it.
-fn fits<'a>(spec: &str, path: &'a str) -> Option<Option<&'a str>> {
+/// What stands for `{key}` in the path of a route, nothing where it has none. `None`: it is another path.
+fn fits<'a>(spec: &str, path: &'a str) -> Option<&'a str> {
     match spec.split_once("{key}") {
-        None => (spec == path).then_some(None),
+        None => (spec == path).then_some(""),
         Some((start, end)) => {
             let part = path.strip_prefix(start)?.strip_suffix(end)?;
-            (!part.is_empty() && !part.contains('/')).then_some(Some(part))
+            (!part.is_empty() && !part.contains('/')).then_some(part)
         }
     }
 }
