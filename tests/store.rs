@@ -23,6 +23,9 @@ mod kit;
 mod lasting;
 #[path = "store/limits.rs"]
 mod limits;
+#[cfg(feature = "postgres")]
+#[path = "store/postgres.rs"]
+mod postgres_kit;
 #[path = "store/records.rs"]
 mod records;
 #[cfg(feature = "sqlite")]
@@ -103,3 +106,5 @@ macro_rules! lasting {
 suite!(memory, Some(crate::kit::memory()));
 #[cfg(feature = "sqlite")]
 suite!(sqlite, Some(crate::sqlite_kit::kit()), lasting);
+#[cfg(feature = "postgres")]
+suite!(postgres, crate::postgres_kit::kit(), lasting);
