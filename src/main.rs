@@ -1,21 +1,29 @@
 //! The program: on Lambda the Lambda front, elsewhere the command line. The one place that puts the parts together.
 
 use std::io::Write as _;
+#[cfg(feature = "server")]
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+#[cfg(feature = "server")]
 use feathergate::config::check;
+#[cfg(feature = "server")]
 use feathergate::config::raw::Document;
 use feathergate::config::resolve::{self, Resolved};
 use feathergate::config::settings::Settings;
+#[cfg(feature = "server")]
 use feathergate::front::server::{self, Reload, Stamps};
+use feathergate::front::stores::{self, Means};
+#[cfg(feature = "server")]
+use feathergate::gateway::Exposure;
+use feathergate::gateway::Gateway;
 use feathergate::gateway::secrets::SecretSource;
-use feathergate::gateway::{Exposure, Gateway};
 use feathergate::observe;
 use feathergate::upstream::client::{HttpUpstream, http_client};
 
+#[cfg(feature = "server")]
 const HELP: &str = "\
 FeatherGate: an LLM gateway in one small binary.
 
@@ -40,6 +48,7 @@ On AWS Lambda (AWS_LAMBDA_RUNTIME_API is set) the program takes no arguments; FE
 package. Levels of the log: RUST_LOG (info, warn, error, off), on Lambda also AWS_LAMBDA_LOG_LEVEL.
 ";
 
+#[cfg(feature = "server")]
 /// What the command line asks for.
 enum Command {
     Serve { config: Option<PathBuf>, bind: Option<String> },
@@ -47,33 +56,31 @@ enum Command {
     Print(String),
 }
 
-#[cfg(feature = "size-probe")]
-#[path = "../tests/bench/size_probe.rs"]
-mod size_probe;
-
 fn main() -> ExitCode {
-    #[cfg(feature = "size-probe")]
-    if std::env::args().nth(1).as_deref() == Some("dynamodb") {
-        return size_probe::run();
-    }
-    let outcome = if env("AWS_LAMBDA_RUNTIME_API").is_some() {
-        lambda()
-    } else {
-        match parse() {
-            Ok(Command::Print(text)) => {
-                print(&text);
-                Ok(ExitCode::SUCCESS)
-            }
-            Ok(Command::Check { config, strict }) => check(config, strict),
-            Ok(Command::Serve { config, bind }) => serve(config, bind),
-            Err(message) => Err(format!("{message}\n\n`feathergate --help` shows how to call it")),
-        }
-    };
+    let outcome = if env("AWS_LAMBDA_RUNTIME_API").is_some() { lambda() } else { command() };
     outcome.unwrap_or_else(|message| {
         // Standard error may be closed; there is nobody else to tell.
         let _ = writeln!(std::io::stderr(), "{message}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(feature = "server")]
+fn command() -> Result<ExitCode, String> {
+    match parse() {
+        Ok(Command::Print(text)) => {
+            print(&text);
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(Command::Check { config, strict }) => check(config, strict),
+        Ok(Command::Serve { config, bind }) => serve(config, bind),
+        Err(message) => Err(format!("{message}\n\n`feathergate --help` shows how to call it")),
+    }
+}
+
+#[cfg(not(feature = "server"))]
+fn command() -> Result<ExitCode, String> {
+    Err("this build runs on AWS Lambda only; it has no server and no command line (feature `server`)".to_owned())
 }
 
 /// A variable of the environment, if it is set to something.
@@ -83,10 +90,12 @@ fn env(name: &str) -> Option<String> {
     value.ok().filter(|value| !value.is_empty())
 }
 
+#[cfg(feature = "server")]
 fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+#[cfg(feature = "server")]
 fn parse() -> Result<Command, String> {
     use lexopt::Arg::{Long, Short, Value};
 
@@ -137,6 +146,7 @@ fn config_path(named: Option<PathBuf>) -> Result<PathBuf, String> {
         .to_owned())
 }
 
+#[cfg(feature = "server")]
 fn check(config: Option<PathBuf>, strict: bool) -> Result<ExitCode, String> {
     let path = config_path(config)?;
     let document =
@@ -152,6 +162,7 @@ fn check(config: Option<PathBuf>, strict: bool) -> Result<ExitCode, String> {
     })
 }
 
+#[cfg(feature = "server")]
 fn serve(config: Option<PathBuf>, bind: Option<String>) -> Result<ExitCode, String> {
     let path = config_path(config)?;
     let bind = bind.or_else(|| env("FEATHERGATE_BIND")).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
@@ -169,7 +180,10 @@ fn serve(config: Option<PathBuf>, bind: Option<String>) -> Result<ExitCode, Stri
             .await
             .map_err(|error| format!("cannot listen on {address}: {error}; `--bind` takes another address"))?;
         let local = listener.local_addr().map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        let gateway = gateway(settings, false)?;
+        let gateway = gateway(settings, false).await?;
+        if let Some(keeper) = gateway.keeper() {
+            keeper.ready().await.map_err(|error| error.to_string())?;
+        }
         let _ = writeln!(std::io::stderr(), "feathergate {} listening on http://{local}", env!("CARGO_PKG_VERSION"));
         let reload = FileReload { path, files, seen, exposure };
         server::serve(gateway, listener, exposure, reload).await.map_err(|error| format!("the server failed: {error}"))
@@ -177,6 +191,7 @@ fn serve(config: Option<PathBuf>, bind: Option<String>) -> Result<ExitCode, Stri
     Ok(ExitCode::SUCCESS)
 }
 
+#[cfg(feature = "server")]
 fn address(bind: &str) -> Result<SocketAddr, String> {
     use std::net::ToSocketAddrs as _;
 
@@ -185,11 +200,13 @@ fn address(bind: &str) -> Result<SocketAddr, String> {
     whole.to_socket_addrs().map_err(|_| bad())?.next().ok_or_else(bad)
 }
 
+#[cfg(feature = "server")]
 /// Whether anybody who reaches it is served.
 fn unguarded(settings: &Settings) -> bool {
     settings.master_key.is_none() && !settings.allow_unauthenticated
 }
 
+#[cfg(feature = "server")]
 fn needs_key(bind: &str) -> String {
     format!(
         "others could reach `{bind}`, and the configuration has no master key, so anybody could spend your upstream keys. Set \
@@ -225,21 +242,40 @@ fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, String> {
     builder.enable_all().build().map_err(|error| format!("cannot start the runtime: {error}"))
 }
 
-fn gateway(settings: Settings, lambda: bool) -> Result<Arc<Gateway>, String> {
+async fn gateway(settings: Settings, lambda: bool) -> Result<Arc<Gateway>, String> {
     let client = http_client()?;
     let source = secret_source(&client);
-    Ok(Gateway::new(settings, Arc::new(HttpUpstream::new(client)), source, lambda))
+    let means = Means {
+        lambda,
+        table: env("FEATHERGATE_TABLE"),
+        http: &client,
+        secrets: source.as_ref(),
+        #[cfg(feature = "dynamodb")]
+        place: place("AWS_ENDPOINT_URL_DYNAMODB"),
+    };
+    let keeper = stores::keeper(&settings, means).await?;
+    let gateway = Gateway::new(settings, Arc::new(HttpUpstream::new(client)), source, lambda);
+    if let Some(keeper) = keeper {
+        gateway.keep(keeper);
+    }
+    Ok(gateway)
+}
+
+/// Where AWS is; `endpoint` names a service's own variable.
+#[cfg(any(feature = "ssm", feature = "dynamodb"))]
+fn place(endpoint: &str) -> feathergate::upstream::aws::Place {
+    feathergate::upstream::aws::Place {
+        region: env("AWS_REGION").or_else(|| env("AWS_DEFAULT_REGION")),
+        endpoint: env(endpoint).or_else(|| env("AWS_ENDPOINT_URL")),
+    }
 }
 
 #[cfg(feature = "ssm")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature there is none")]
 fn secret_source(client: &reqwest::Client) -> Option<Arc<dyn SecretSource>> {
-    use feathergate::front::aws::{Place, Ssm};
+    use feathergate::front::aws::Ssm;
 
-    let place = Place {
-        region: env("AWS_REGION").or_else(|| env("AWS_DEFAULT_REGION")),
-        endpoint: env("AWS_ENDPOINT_URL_SSM").or_else(|| env("AWS_ENDPOINT_URL")),
-    };
+    let place = place("AWS_ENDPOINT_URL_SSM");
     Some(Arc::new(Ssm::new(place, client.clone())))
 }
 
@@ -248,6 +284,7 @@ fn secret_source(_: &reqwest::Client) -> Option<Arc<dyn SecretSource>> {
     None
 }
 
+#[cfg(feature = "server")]
 /// Reads the file again. A bad one is refused, and so is one that would leave an open address unguarded.
 struct FileReload {
     path: PathBuf,
@@ -256,6 +293,7 @@ struct FileReload {
     exposure: Exposure,
 }
 
+#[cfg(feature = "server")]
 impl Reload for FileReload {
     fn changed(&mut self) -> bool {
         server::stamps(&self.files) != self.seen
@@ -295,7 +333,7 @@ fn lambda() -> Result<ExitCode, String> {
     let settings = load(&config_path(None)?, &mut Vec::new())?;
     let parallel = env("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|value| value.parse::<usize>().ok()).unwrap_or(1);
     runtime(if parallel > 1 { parallelism() } else { 1 })?.block_on(async {
-        let gateway = gateway(settings, true)?;
+        let gateway = gateway(settings, true).await?;
         lambda::run(gateway, mode).await.map_err(|error| format!("the Lambda runtime failed: {error}"))
     })?;
     Ok(ExitCode::SUCCESS)

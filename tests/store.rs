@@ -12,8 +12,17 @@
 #![allow(clippy::cast_possible_truncation, clippy::cloned_ref_to_slice_refs, reason = "small numbers, and plain words")]
 #![allow(clippy::print_stdout, missing_docs, unreachable_pub, reason = "a test talks to its reader")]
 
+#[cfg(feature = "dynamodb")]
+#[path = "store/cost.rs"]
+mod cost;
 #[path = "store/documents.rs"]
 mod documents;
+#[cfg(feature = "dynamodb")]
+#[path = "store/dynamodb.rs"]
+mod dynamodb_kit;
+#[cfg(feature = "dynamodb")]
+#[path = "store/dynamodb_only.rs"]
+mod dynamodb_only;
 #[path = "store/hostile.rs"]
 mod hostile;
 #[path = "store/kit.rs"]
@@ -104,6 +113,8 @@ macro_rules! lasting {
 }
 
 suite!(memory, Some(crate::kit::memory()));
+#[cfg(feature = "dynamodb")]
+suite!(dynamodb, crate::dynamodb_kit::kit(), lasting);
 #[cfg(feature = "sqlite")]
 suite!(sqlite, Some(crate::sqlite_kit::kit()), lasting);
 #[cfg(feature = "postgres")]

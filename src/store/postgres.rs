@@ -278,7 +278,8 @@ impl Store for Postgres {
                 lease.done();
                 Ok(())
             };
-            self.0.opened.get_or_try_init(open).await.map(|()| ())
+            self.0.opened.get_or_try_init(open).await?;
+            Ok(())
         }
         .boxed()
     }

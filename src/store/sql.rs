@@ -12,7 +12,6 @@ use crate::meter::ledger::Ledger;
 use super::usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery, Sums, Tokens};
 use super::{Audit, Change, Document, Kind, StoreError, token};
 
-pub(super) const LEDGER: &str = "SELECT scope, body FROM ledgers WHERE scope = $1";
 pub(super) const SETTLED: &str = "INSERT INTO settled (id, time) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
 pub(super) const ENTRY: &str = "INSERT INTO entries (id, time, key, team, model, end_user, request_id, failed, body) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
@@ -340,7 +339,7 @@ pub(super) fn listed(kind: Kind, after: Option<&str>, limit: usize, now: u64) ->
     [Value::text(kind.name()), Value::text(after), Value::whole(now), Value::limit(limit)]
 }
 
-/// A row of [`LEDGER`]: the scope's name as [`Value::name`] has it, and what it has used.
+/// A row of `ledgers`: the scope's name as [`Value::name`] has it, and what it has used.
 pub(super) fn ledger(row: Row) -> Result<(String, Ledger), StoreError> {
     let mut row = Columns::of(row);
     Ok((row.stored()?, row.json()?))

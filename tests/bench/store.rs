@@ -143,11 +143,11 @@ async fn admissions(store: &dyn Store) {
 }
 
 async fn keys(store: &dyn Store) {
-    let mut made = 0;
+    let mut made = 0_u64;
     for count in [10, 100_000] {
         while made < count {
             let some = made..count.min(made + 500);
-            let key = |number| Document {
+            let key = |number: u64| Document {
                 kind: Kind::Key,
                 id: feathergate::store::token::hash(&number.to_string()),
                 version: 1,
@@ -160,7 +160,7 @@ async fn keys(store: &dyn Store) {
             made = some.end;
         }
         let mut times = Vec::new();
-        for number in 0..5000 {
+        for number in 0..5000_u64 {
             let id = feathergate::store::token::hash(&(number * 7919 % count).to_string());
             let start = Instant::now();
             assert!(store.find(Kind::Key, &id, NOW).await.unwrap().is_some());

@@ -78,6 +78,11 @@ impl Case {
         Self { kit, name: name.to_owned() }
     }
 
+    /// Whether a call takes milliseconds, so that thousands of them are too many.
+    pub fn slow(&self) -> bool {
+        !self.kit.sweeps
+    }
+
     /// A store, opened.
     pub async fn store(&self) -> Arc<dyn Store> {
         self.keeping(Keep::default()).await
