@@ -1,14 +1,20 @@
 //! Measures the SQLite store: `cargo run --profile server --example bench-store -- FOLDER`. Fills the folder with some 1.2 GB, for
 //! a million requests, and takes a few minutes; a number after the folder is for fewer requests.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark fails by panicking"
+)]
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
     missing_docs,
     reason = "a benchmark has a clock, and a reader"
 )]
-#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -101,7 +107,7 @@ fn entry(time: u64, name: &str, number: u64) -> Entry {
         key: format!("key_{:020}", number * 31 % 97),
         key_alias: "somebody".into(),
         team: format!("team_{}", number * 31 % 97 % 9),
-        end_user: if number % 3 == 0 { format!("user-{}", number % 5000) } else { String::new() },
+        end_user: if number.is_multiple_of(3) { format!("user-{}", number % 5000) } else { String::new() },
         endpoint: "chat.completions".into(),
         model: format!("model-{}", number * 17 % 11),
         deployment: "deployment".into(),
@@ -113,7 +119,7 @@ fn entry(time: u64, name: &str, number: u64) -> Entry {
         total: 1500,
         status: 200,
         attempts: 1,
-        error: (number % 50 == 0).then(|| "timeout".into()),
+        error: number.is_multiple_of(50).then(|| "timeout".into()),
         ..Entry::default()
     }
 }
