@@ -2,7 +2,7 @@
 //!
 //! | partition | sort | is |
 //! | --- | --- | --- |
-//! | `SCOPE#<id>#<part>` | `#` | what a scope has used ([`counts`]) |
+//! | `SCOPE#<id>#<part>` | `#` | what a scope has used (`dynamodb/counts.rs`) |
 //! | `USE#<0…7>` | an entry's id | the record of a request |
 //! | `DAY#<0…7>` | day, hash of who and what | sums of a day |
 //! | `DOC#<kind>` | its id | a document |
