@@ -6,7 +6,7 @@
 //! | `USE#<0…7>` | an entry's id | the record of a request |
 //! | `DAY#<0…7>` | day, hash of who and what | sums of a day |
 //! | `DOC#<kind>` | its id | a document |
-//! | `NAME#<kind>` | a unique name | whose it is |
+//! | `NAME#<kind>` | `=` and a unique name | whose it is |
 //! | `AUDIT` | its id | an administrative act |
 //! | `SCHEMA` | `#` | the version of all this |
 //!

@@ -230,6 +230,9 @@ impl Table {
             | "IncompleteSignatureException") => {
                 StoreError::Setup(format!("DynamoDB does not accept these AWS credentials ({code})"))
             }
+            "ValidationException" if message.contains("Item size") => {
+                StoreError::Setup("this is more than the 400 KB that DynamoDB keeps as one item".to_owned())
+            }
             "ValidationException" => StoreError::Setup(format!(
                 "DynamoDB refuses a call of {call} on the table `{table}`: {message}; the table must have the partition key \
                  `{PARTITION}` and the sort key `{SORT}`, both strings"
