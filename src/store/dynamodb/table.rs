@@ -204,7 +204,7 @@ impl Table {
     ) -> StoreError {
         match error {
             SdkError::ServiceError(context) => self.answer(context.err().code(), context.err().message(), call),
-            SdkError::TimeoutError(_) => StoreError::Unavailable("DynamoDB did not answer in time".to_owned()),
+            SdkError::TimeoutError(_) => late(),
             _ => unreachable_store(&innermost(error)),
         }
     }
@@ -241,6 +241,10 @@ impl Table {
             code => StoreError::Unavailable(format!("DynamoDB: {code}: {message}")),
         }
     }
+}
+
+pub(super) fn late() -> StoreError {
+    StoreError::Unavailable("DynamoDB did not answer in time".to_owned())
 }
 
 fn unreachable_store(cause: &str) -> StoreError {
