@@ -28,6 +28,9 @@ impl Guess {
     }
 }
 
+/// More output than any model gives: larger bounds mean that there is none.
+const MOST: u64 = 10_000_000;
+
 /// The guess, and whether a deployment that may answer has no known price.
 pub(super) fn guess(asked: &Asked<'_>, unbounded: u64) -> Result<(Guess, bool), Refused> {
     let counted = match asked.looked {
@@ -82,5 +85,5 @@ fn output(looked: &Looked<'_>, deployment: &Deployment, unbounded: u64) -> u64 {
         bounds.filter_map(|(_, value)| value.parse::<u64>().ok()).max()
     };
     let answers = number(fields, "n").max(number(fields, "best_of")).unwrap_or(1).clamp(1, 128);
-    own.or_else(default).unwrap_or(unbounded).saturating_mul(answers)
+    own.or_else(default).unwrap_or(unbounded).min(MOST).saturating_mul(answers)
 }

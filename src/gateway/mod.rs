@@ -321,6 +321,9 @@ impl Gateway {
         }
         // It may have changed by now.
         let state = &self.state();
+        if matches!((&caller, &endpoint), (Caller::Session(_), Endpoint::Model(_))) {
+            return open.refused(office::no_models(), wire);
+        }
         // What is going on behind the models is none of a key holder's business.
         if caller.principal().is_some() && matches!(endpoint, Endpoint::Health | Endpoint::Metrics) {
             return match endpoint {

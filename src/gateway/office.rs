@@ -32,6 +32,12 @@ pub(super) fn not_an_administrator() -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, "unauthenticated", message).code("not_an_administrator")
 }
 
+/// What an administrator hears who calls a model with his session.
+pub(super) fn no_models() -> Refusal {
+    let message = "a session is for administration; call models with a virtual key";
+    Refusal::new(StatusCode::FORBIDDEN, "unauthenticated", message).code("session_calls_no_models")
+}
+
 /// Answers a request to administration.
 pub(super) async fn administer(
     gateway: &Gateway,
@@ -53,8 +59,10 @@ pub(super) async fn administer(
         keeper.desk()
     } else {
         keeper.admin().await.map_err(|error| {
+            // Where the store is, and what it says, is for the log.
             tracing::error!(%error, "the store cannot be opened");
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()).code("store_unavailable")
+            let message = "the store cannot be used now; the log says why";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", message).code("store_unavailable")
         })?
     };
     let now = clock::unix_millis();
