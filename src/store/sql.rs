@@ -253,7 +253,10 @@ pub(super) fn search_entries(query: &EntryQuery) -> (String, Row) {
     if query.from > 0 {
         search.and("time >=", Value::whole(query.from));
     }
-    search.and("time <", Value::whole(query.to));
+    // An id begins with its time, which the indexes know. One bound, since of two only one is looked up.
+    let before = query.before.as_deref().and_then(|id| id.get(..13)?.parse::<u64>().ok());
+    let end = before.map_or(query.to, |time| query.to.min(time.saturating_add(1)));
+    search.and("time <", Value::whole(end));
     search.named("key", query.key.as_deref());
     search.named("team", query.team.as_deref());
     search.named("model", query.model.as_deref());
@@ -265,10 +268,6 @@ pub(super) fn search_entries(query: &EntryQuery) -> (String, Row) {
     }
     if let Some(before) = &query.before {
         search.and("id <", Value::text(before));
-        // An id begins with its time, which the index knows.
-        if let Some(time) = before.get(..13).and_then(|time| time.parse().ok()) {
-            search.and("time <=", Value::whole(time));
-        }
     }
     search.values.push(Value::limit(query.limit.saturating_add(1)));
     let _ = write!(search.sql, " ORDER BY time DESC, id DESC LIMIT ${}", search.values.len());

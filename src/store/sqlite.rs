@@ -117,10 +117,11 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreErr
 }
 
 fn write_all(mut connection: Connection, jobs: &Receiver<Job>, keep: Keep) {
+    let mut known = batch::Known::default();
     while let Ok(first) = jobs.recv() {
         let mut together = vec![first];
         together.extend(jobs.try_iter().take(TOGETHER - 1));
-        batch::run(&mut connection, together, keep);
+        batch::run(&mut connection, &mut known, together, keep);
     }
 }
 

@@ -163,10 +163,11 @@ pub(super) fn harmless(error: Error) -> Failed {
     Failed { error: words(&error), again }
 }
 
-/// A failure after which something may have changed.
-#[expect(clippy::needless_pass_by_value, reason = "used with `map_err`")]
+/// A failure to write and commit. What PostgreSQL refuses it has undone; where it does not answer, nobody knows.
 pub(super) fn doubtful(error: Error) -> Failed {
-    Failed { error: words(&error), again: false }
+    let known = error.code().is_some();
+    let failed = harmless(error);
+    Failed { again: failed.again && known, ..failed }
 }
 
 /// What a failure is called. Never the server's own words, which may hold names, addresses and values.

@@ -39,15 +39,31 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<Answer, StoreError>>,
 }
 
+/// The ledgers as the last transaction of ours left them, which holds for as long as nobody else has written.
+#[derive(Default)]
+pub(super) struct Known {
+    version: i64,
+    ledgers: HashMap<String, Ledger>,
+    /// Those that were looked for, whether or not they are there.
+    read: HashSet<String>,
+}
+
+/// How many ledgers are remembered.
+const REMEMBERED: usize = 1000;
+
 /// Does all jobs and answers each.
-pub(super) fn run(connection: &mut Connection, mut jobs: Vec<Job>, keep: Keep) {
+pub(super) fn run(connection: &mut Connection, known: &mut Known, mut jobs: Vec<Job>, keep: Keep) {
     // Who has been told that it took too long is not counted any more.
     jobs.retain(|job| !(matches!(job.work, Work::Admit(..)) && job.reply.is_closed()));
-    let answers = match transact(connection, &jobs, keep) {
+    let answers = match transact(connection, known, &jobs, keep) {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         // One may be at fault for all: each alone. But where the file does not get free, nobody waits for it once more.
         Err(error) if error != busy() && jobs.len() > 1 => {
-            jobs.iter().map(|job| alone(connection, job, keep)).collect()
+            let mut alone = |job| {
+                let mut answers = transact(connection, known, std::slice::from_ref(job), keep)?;
+                answers.pop().ok_or_else(|| StoreError::Corrupt("no answer".into()))
+            };
+            jobs.iter().map(&mut alone).collect()
         }
         Err(error) => jobs.iter().map(|_| Err(error.clone())).collect::<Vec<_>>(),
     };
@@ -57,23 +73,27 @@ pub(super) fn run(connection: &mut Connection, mut jobs: Vec<Job>, keep: Keep) {
     }
 }
 
-fn alone(connection: &mut Connection, job: &Job, keep: Keep) -> Result<Answer, StoreError> {
-    let mut answers = transact(connection, std::slice::from_ref(job), keep)?;
-    answers.pop().ok_or_else(|| StoreError::Corrupt("no answer".into()))
-}
-
-fn transact(connection: &mut Connection, jobs: &[Job], keep: Keep) -> Result<Vec<Answer>, StoreError> {
+fn transact(
+    connection: &mut Connection,
+    known: &mut Known,
+    jobs: &[Job],
+    keep: Keep,
+) -> Result<Vec<Answer>, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let mut batch = Batch {
-        transaction: &transaction,
-        keep,
-        ledgers: HashMap::new(),
-        read: HashSet::new(),
-        changed: HashSet::new(),
-    };
+    let version = rows(&transaction, "PRAGMA data_version", &[])?.pop().and_then(|row| row.into_iter().next());
+    let version = if let Some(Value::Whole(version)) = version { version } else { 0 };
+    // What goes wrong from here on leaves nothing to remember.
+    let Known { version: before, mut ledgers, mut read } = std::mem::take(known);
+    if before != version || read.len() > REMEMBERED {
+        ledgers.clear();
+        read.clear();
+    }
+    let mut batch = Batch { transaction: &transaction, keep, ledgers, read, changed: HashSet::new() };
     let answers = jobs.iter().map(|job| batch.work(&job.work)).collect::<Result<Vec<Answer>, StoreError>>()?;
     batch.write_ledgers()?;
+    let Batch { ledgers, read, .. } = batch;
     transaction.commit().map_err(failed)?;
+    *known = Known { version, ledgers, read };
     Ok(answers)
 }
 
@@ -82,6 +102,7 @@ struct Batch<'a> {
     keep: Keep,
     /// As this transaction leaves them.
     ledgers: HashMap<String, Ledger>,
+    /// Those that were looked for, whether or not they are there.
     read: HashSet<String>,
     changed: HashSet<String>,
 }
