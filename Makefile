@@ -41,7 +41,7 @@ server: ## builds the server for speed rather than size, as target/server/feathe
 	cargo build --locked --profile server
 
 test: tools $(NODE_STAMP) ## installs what the tests need, then runs them all (ARGS= for pytest)
-	cargo test --locked
+	tests/store/postgres.sh cargo test --locked
 	$(VENV)/bin/python -B tests/dynamodb.py cargo test --locked --test store -- dynamodb cost
 	cargo build --locked
 	$(TOOLS) FEATHERGATE_BIN="$${FEATHERGATE_BIN:-$(abspath $(TARGET))/debug/feathergate}" \
@@ -71,6 +71,8 @@ check: tools ## format, lints on each set of features, documents, template; chan
 	cargo clippy --locked --lib --no-default-features -- -D warnings
 	cargo clippy --locked --lib --bins --no-default-features --features server -- -D warnings
 	cargo clippy --locked --lib --bins --no-default-features --features $(ON_LAMBDA) -- -D warnings
+	cargo clippy --locked --lib --no-default-features --features sqlite -- -D warnings
+	cargo clippy --locked --lib --no-default-features --features postgres -- -D warnings
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	$(OFFLINE) $(VENV)/bin/cfn-lint template.yaml

@@ -15,6 +15,7 @@ use feathergate::config::resolve::{self, Resolved};
 use feathergate::config::settings::Settings;
 #[cfg(feature = "server")]
 use feathergate::front::server::{self, Reload, Stamps};
+use feathergate::front::stores::{self, Means};
 #[cfg(feature = "server")]
 use feathergate::gateway::Exposure;
 use feathergate::gateway::Gateway;
@@ -179,7 +180,10 @@ fn serve(config: Option<PathBuf>, bind: Option<String>) -> Result<ExitCode, Stri
             .await
             .map_err(|error| format!("cannot listen on {address}: {error}; `--bind` takes another address"))?;
         let local = listener.local_addr().map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        let gateway = gateway(settings, false)?;
+        let gateway = gateway(settings, false).await?;
+        if let Some(keeper) = gateway.keeper() {
+            keeper.ready().await.map_err(|error| error.to_string())?;
+        }
         let _ = writeln!(std::io::stderr(), "feathergate {} listening on http://{local}", env!("CARGO_PKG_VERSION"));
         let reload = FileReload { path, files, seen, exposure };
         server::serve(gateway, listener, exposure, reload).await.map_err(|error| format!("the server failed: {error}"))
@@ -238,22 +242,40 @@ fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, String> {
     builder.enable_all().build().map_err(|error| format!("cannot start the runtime: {error}"))
 }
 
-fn gateway(settings: Settings, lambda: bool) -> Result<Arc<Gateway>, String> {
+async fn gateway(settings: Settings, lambda: bool) -> Result<Arc<Gateway>, String> {
     let client = http_client()?;
     let source = secret_source(&client);
-    Ok(Gateway::new(settings, Arc::new(HttpUpstream::new(client)), source, lambda))
+    let means = Means {
+        lambda,
+        table: env("FEATHERGATE_TABLE"),
+        http: &client,
+        secrets: source.as_ref(),
+        #[cfg(feature = "dynamodb")]
+        place: place("AWS_ENDPOINT_URL_DYNAMODB"),
+    };
+    let keeper = stores::keeper(&settings, means).await?;
+    let gateway = Gateway::new(settings, Arc::new(HttpUpstream::new(client)), source, lambda);
+    if let Some(keeper) = keeper {
+        gateway.keep(keeper);
+    }
+    Ok(gateway)
+}
+
+/// Where AWS is; `endpoint` names a service's own variable.
+#[cfg(any(feature = "ssm", feature = "dynamodb"))]
+fn place(endpoint: &str) -> feathergate::upstream::aws::Place {
+    feathergate::upstream::aws::Place {
+        region: env("AWS_REGION").or_else(|| env("AWS_DEFAULT_REGION")),
+        endpoint: env(endpoint).or_else(|| env("AWS_ENDPOINT_URL")),
+    }
 }
 
 #[cfg(feature = "ssm")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature there is none")]
 fn secret_source(client: &reqwest::Client) -> Option<Arc<dyn SecretSource>> {
     use feathergate::front::aws::Ssm;
-    use feathergate::upstream::aws::Place;
 
-    let place = Place {
-        region: env("AWS_REGION").or_else(|| env("AWS_DEFAULT_REGION")),
-        endpoint: env("AWS_ENDPOINT_URL_SSM").or_else(|| env("AWS_ENDPOINT_URL")),
-    };
+    let place = place("AWS_ENDPOINT_URL_SSM");
     Some(Arc::new(Ssm::new(place, client.clone())))
 }
 
@@ -311,7 +333,7 @@ fn lambda() -> Result<ExitCode, String> {
     let settings = load(&config_path(None)?, &mut Vec::new())?;
     let parallel = env("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|value| value.parse::<usize>().ok()).unwrap_or(1);
     runtime(if parallel > 1 { parallelism() } else { 1 })?.block_on(async {
-        let gateway = gateway(settings, true)?;
+        let gateway = gateway(settings, true).await?;
         lambda::run(gateway, mode).await.map_err(|error| format!("the Lambda runtime failed: {error}"))
     })?;
     Ok(ExitCode::SUCCESS)

@@ -28,6 +28,8 @@ use feathergate::wire::{OnLoss, Wire};
 mod limits;
 #[path = "config/prices.rs"]
 mod prices;
+#[path = "config/store.rs"]
+mod store;
 
 fn env(name: &str) -> Option<String> {
     let value = match name {
@@ -870,7 +872,7 @@ fn check_reports_each_key_with_its_line() {
 x.yaml:2   exact        model_list[0].model_name
 x.yaml:4   exact        model_list[0].litellm_params.model            no price is known of this model, so its cost is not either
 x.yaml:4   warning      model_list[0].litellm_params.model            the environment variable `OPENAI_API_KEY` is not set; calls to `m` fail until it is
-x.yaml:5   unsupported  model_list[0].litellm_params.budget_duration  budgets are not enforced yet
+x.yaml:5   unsupported  model_list[0].litellm_params.budget_duration  budgets are those of keys, teams, model groups and the gateway
 x.yaml:6   exact        model_list[0].litellm_params.tempo            a default for requests that do not set it
 x.yaml:8   ignored      litellm_settings.set_verbose                  the log has its own settings: `RUST_LOG` and `feathergate.log_bodies`
 x.yaml:9   approximate  litellm_settings.turn_off_message_logging     texts are not logged unless `feathergate.log_bodies` says so
@@ -948,6 +950,25 @@ const BAD: &[(&str, &str, &[&str])] = &[
             "x.yaml:20: feathergate.system_prompts[6]: is a list, but must be a string",
             "x.yaml:21: feathergate.system_prompts[7].text: an SSM parameter cannot stand here; it can in `api_key`, `api_base`, `api_version`, `organization`, the values of `extra_headers` and `general_settings.master_key`",
         ],
+    ),
+    (
+        "a store",
+        "model_list:\n- model_name: chat\n  litellm_params: {model: openai/x, api_key: sk-upstream-value}\nfeathergate:\n  store:\n    url: postgras://me:sk-upstream-value@h/x\n    on_error: shut\n    keep_requests: soon\n    kep_days: 3\n  shared_limits:\n    gateway: {max_budget: -1, shards: 0}\n    model: {}\n    models: {chat: {rpm: 3}}\n",
+        &[
+            "x.yaml:6: feathergate.store.url: must be `sqlite:FILE`, `dynamodb:TABLE`, `postgres://…`, `memory` or `none`; did you mean `postgres`?",
+            "x.yaml:7: feathergate.store.on_error: must be `closed` (requests are refused while the store does not answer) or `open` (they pass, and limits do not hold meanwhile)",
+            "x.yaml:8: feathergate.store.keep_requests: must be a time such as `12h`, `30d` or `1mo`",
+            "x.yaml:9: feathergate.store.kep_days: `kep_days` is no key known here; did you mean `keep_days`?",
+            "x.yaml:11: feathergate.shared_limits.gateway.max_budget: must be an amount of dollars, such as `100` or `2.50`",
+            "x.yaml:11: feathergate.shared_limits.gateway.shards: must be from 1 to 64",
+            "x.yaml:12: feathergate.shared_limits.model: `model` is no key known here; did you mean `models`?",
+            "x.yaml:13: feathergate.shared_limits.models.chat.rpm: `rpm` is no key known here; the keys here are `max_budget`, `budget_duration`, `token_quota`, `rpm_limit`, `tpm_limit`, `max_parallel_requests`, `shards`",
+        ],
+    ),
+    (
+        "a store that is there and not there",
+        "model_list:\n- model_name: chat\n  litellm_params: {model: openai/x, api_key: sk-upstream-value}\nfeathergate:\n  store: none\n  shared_limits: {gateway: {rpm_limit: 3}}\n",
+        &["x.yaml:6: feathergate.shared_limits: needs a store, and `feathergate.store` says that there is none"],
     ),
     ("an empty file", "", &["x.yaml:1: the file is empty; it needs at least a `model_list`"]),
     ("only a comment", "# nothing\n", &["x.yaml:1: the file is empty; it needs at least a `model_list`"]),
@@ -1528,7 +1549,7 @@ const DOUBTFUL: &[(&str, &str, &[&str])] = &[
             "x.yaml:3: router_settings.redis_host: is not supported: there is no Redis; every instance is on its own",
             "x.yaml:3: router_settings.default_priority: is not supported: there is no queue",
             "x.yaml:3: router_settings.optional_pre_call_checks: is not supported: none of these checks is made; context windows and parameters are looked at anyway",
-            "x.yaml:10: model_list[0].litellm_params.itpm: is not supported: limits are not enforced yet",
+            "x.yaml:10: model_list[0].litellm_params.itpm: is not supported: limits of a model group for all processes are `feathergate.shared_limits`",
             "x.yaml:11: model_list[0].litellm_params.aws_region_name: is not supported: Bedrock and SageMaker are not supported by this version",
         ],
     ),

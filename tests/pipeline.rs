@@ -43,6 +43,8 @@ mod blame;
 mod cost;
 #[path = "pipeline/faults.rs"]
 mod faults;
+#[path = "pipeline/keys.rs"]
+mod keys;
 #[path = "pipeline/limits.rs"]
 mod limits;
 #[path = "pipeline/world.rs"]
@@ -181,7 +183,15 @@ fn rig(extra: &str, steps: Vec<Step>) -> Rig {
 }
 
 fn call() -> Call {
-    Call { invocation_id: None, deadline: None, exposure: Exposure::Loopback, signed: false, peer: None, after: None }
+    Call {
+        invocation_id: None,
+        deadline: None,
+        exposure: Exposure::Loopback,
+        signed: false,
+        signer: None,
+        peer: None,
+        after: None,
+    }
 }
 
 fn post(path: &str, body: &str) -> Request<Full<Bytes>> {

@@ -32,6 +32,9 @@ mod kit;
 mod lasting;
 #[path = "store/limits.rs"]
 mod limits;
+#[cfg(feature = "postgres")]
+#[path = "store/postgres.rs"]
+mod postgres_kit;
 #[path = "store/records.rs"]
 mod records;
 #[cfg(feature = "sqlite")]
@@ -114,3 +117,5 @@ suite!(memory, Some(crate::kit::memory()));
 suite!(dynamodb, crate::dynamodb_kit::kit(), lasting);
 #[cfg(feature = "sqlite")]
 suite!(sqlite, Some(crate::sqlite_kit::kit()), lasting);
+#[cfg(feature = "postgres")]
+suite!(postgres, crate::postgres_kit::kit(), lasting);

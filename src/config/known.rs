@@ -126,14 +126,15 @@ const fn unsupported(name: &'static str, note: &'static str) -> Known {
 
 const BREAKER: &str = "unlike in litellm the only deployment of a group is left alone too, until a probe succeeds; each \
                        instance learns by itself who fails";
-const NO_LIMITS: &str = "limits are not enforced yet";
-const NO_BUDGETS: &str = "budgets are not enforced yet";
+const NO_LIMITS: &str = "limits of a model group for all processes are `feathergate.shared_limits`";
+const NO_BUDGETS: &str = "budgets are those of keys, teams, model groups and the gateway";
+const CLOSED: &str = "limits fail closed, unless `store: {on_error: open}` says otherwise";
 const NOT_COUNTED: &str = "what is charged beside tokens is not counted, and neither are other prices for batches and service \
                            tiers";
 const NO_DISCOUNTS: &str = "nothing is put on prices or taken off; an entry can say its own";
 const NO_CALLBACKS: &str = "there are no callbacks yet; each call is one line in the log";
 const NO_CACHE: &str = "answers are not cached";
-const NO_DATABASE: &str = "there is no database: no virtual keys, teams or spend";
+const NO_DATABASE: &str = "the store (`feathergate.store`) holds keys, teams and records, and nothing of this";
 const NO_GUARDRAILS: &str = "there are no guardrails; every text passes";
 const NO_ACCESS: &str = "access is not limited by this; the master key opens every model";
 const NO_REDIS: &str = "there is no Redis; every instance is on its own";
@@ -196,8 +197,8 @@ const LITELLM: &[Known] = &[
     unsupported("max_internal_user_budget", NO_BUDGETS),
     unsupported("internal_user_budget_duration", NO_BUDGETS),
     unsupported("max_end_user_budget", NO_BUDGETS),
-    unsupported("max_budget", NO_BUDGETS),
-    unsupported("budget_duration", NO_BUDGETS),
+    exact("max_budget", "of all requests together, counted in the store"),
+    exact("budget_duration", "from 1970 on where it is no number of months"),
     unsupported("upperbound_key_generate_params", NO_DATABASE),
     unsupported("default_key_generate_params", NO_DATABASE),
     unsupported("custom_provider_map", "there are no custom providers"),
@@ -213,9 +214,9 @@ const LITELLM: &[Known] = &[
 const GENERAL: &[Known] = &[
     exact("master_key", ""),
     exact("dangerously_permit_weak_or_unset_master_key", ""),
-    ignored("disable_spend_logs", NO_DATABASE),
-    ignored("store_prompts_in_spend_logs", NO_DATABASE),
-    ignored("allow_requests_on_db_unavailable", NO_DATABASE),
+    exact("disable_spend_logs", "sums by day are kept all the same"),
+    exact("store_prompts_in_spend_logs", "with what looks like a secret taken out"),
+    exact("allow_requests_on_db_unavailable", "the same as `store: {on_error: open}`"),
     ignored("infer_model_from_keys", "only entries of `model_list` are served"),
     ignored("health_check_*", "there are no background health checks"),
     ignored("background_health_checks", "there are no background health checks"),
@@ -226,7 +227,7 @@ const GENERAL: &[Known] = &[
     ignored("proxy_batch_*", NO_DATABASE),
     ignored("database_connection_*", NO_DATABASE),
     approximate("always_include_stream_usage", "usage is asked for always, but shown only to clients that asked"),
-    unsupported("database_url", NO_DATABASE),
+    unsupported("database_url", "litellm's tables are not read; name a database of our own in `feathergate.store`"),
     unsupported("database_type", NO_DATABASE),
     unsupported("database_args", NO_DATABASE),
     unsupported("store_model_in_db", NO_DATABASE),
@@ -263,8 +264,8 @@ const GENERAL: &[Known] = &[
     unsupported("alerting_args", NO_CALLBACKS),
     unsupported("alert_to_webhook_url", NO_CALLBACKS),
     unsupported("spend_report_frequency", NO_CALLBACKS),
-    unsupported("fail_closed_budget_enforcement", NO_BUDGETS),
-    unsupported("fail_closed_rate_limit_enforcement", NO_LIMITS),
+    ignored("fail_closed_budget_enforcement", CLOSED),
+    ignored("fail_closed_rate_limit_enforcement", CLOSED),
     unsupported("coordination_redis", NO_REDIS),
     unsupported("default_team_disabled", NO_DATABASE),
     unsupported("block_robots", "`/robots.txt` is not served"),
@@ -306,8 +307,10 @@ const FEATHERGATE: &[Known] = &[
         "limits",
         "each process counts for itself. On Lambda that is each instance, which serves one request at a time: rates hold per \
          instance, `concurrency` means nothing there (the function's reserved concurrency bounds the fleet); limits that all \
-         instances share come with virtual keys",
+         instances share are `shared_limits` and those of virtual keys",
     ),
+    exact("store", "where virtual keys, limits that all processes share, and records are kept"),
+    exact("shared_limits", "of the gateway and of models, counted in the store"),
 ];
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod prices;
 mod prompts;
 mod reader;
 mod routing;
+mod store;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ use super::problem::Place;
 use super::raw::{Document, Node};
 use super::reference::Value;
 use super::secret::Text;
-use super::settings::{Limits, ResponseModel, Routing, Settings};
+use super::settings::{Limits, ResponseModel, Routing, Settings, StoreSettings};
 use crate::prompt::Prompts;
 use reader::Reader;
 
@@ -109,6 +110,7 @@ fn parts(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> Parts {
     settings.prompts = prompts::read(&mut reader, &settings.groups);
     settings.limits = limits::limits(&mut reader, &settings.groups);
     settings.stream_cost = stream_cost(&mut reader);
+    settings.store = store::read(&mut reader, &settings.groups);
     let notes = reader.notes();
     let (errors, warnings) = reader.finish();
     Parts { settings, errors, warnings, notes }
@@ -138,6 +140,7 @@ fn own_settings(reader: &mut Reader<'_>) -> Settings {
         prompts: Prompts::default(),
         limits: Limits::default(),
         stream_cost: false,
+        store: StoreSettings::default(),
     };
     let place = Place::root().key("feathergate");
     for (key, node) in reader.section("feathergate") {
@@ -341,6 +344,8 @@ pub fn weak_key(key: &str) -> Option<&'static str> {
     let key = key.trim().to_ascii_lowercase();
     if WELL_KNOWN.contains(&key.as_str()) {
         Some("everybody knows it from examples")
+    } else if key.starts_with("sk-fg-") || key.starts_with("fgs-") {
+        Some("it begins as virtual keys and sessions do")
     } else if key.len() < 16 {
         Some("it is shorter than 16 characters")
     } else {

@@ -1,19 +1,20 @@
 //! Strings that must not be seen, and strings that are only known once Parameter Store was asked.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
 /// A secret string. It has no `Debug`, `Display` or `Serialize`, so no log line or error can hold it by accident; the one
-/// way to the text is [`Secret::expose`], which is easy to search for.
+/// way to the text is [`Secret::expose`], which is easy to search for. A clone is no copy.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(Arc<str>);
 
 impl Secret {
     /// Takes the text in. Surrounding whitespace (a trailing newline from `echo`, say) is never part of a key.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(text.trim().to_owned())
+        Self(text.trim().into())
     }
 
     /// The text itself, to be put into a request and nowhere else.

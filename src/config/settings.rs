@@ -1,5 +1,6 @@
 //! What a configuration means, typed. The rest of the program sees this and never the YAML.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use super::network::Network;
 use super::secret::{ParameterName, Text};
 use super::vendor::Vendor;
-use crate::meter::{Price, Pricing};
+use crate::meter::{Price, Pricing, ledger};
 use crate::prompt::Prompts;
 use crate::route::limit::Rates;
 use crate::route::rules::{Cooldown, Fallbacks, Retries, Strategy, StrategyArgs};
@@ -17,6 +18,7 @@ use crate::wire::profile::Profile;
 use crate::wire::{OnLoss, Wire};
 
 /// A whole configuration, resolved.
+#[derive(Clone)]
 pub struct Settings {
     /// Model groups in the order of the file; names are unique.
     pub groups: Vec<Group>,
@@ -62,6 +64,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `litellm_settings.include_cost_in_streaming_usage`: where a stream shows its usage, the cost stands with it.
     pub stream_cost: bool,
+    /// `feathergate.store` and `feathergate.shared_limits`.
+    pub store: StoreSettings,
 }
 
 /// Another name for a model.
@@ -108,6 +112,7 @@ pub struct Routing {
 }
 
 /// All deployments that share a `model_name`: what a client names in `model`.
+#[derive(Clone)]
 pub struct Group {
     /// The `model_name`.
     pub name: String,
@@ -251,6 +256,78 @@ impl Limits {
     #[must_use]
     pub fn model(&self, group: &str) -> Option<&Limit> {
         self.per_model.iter().find(|(pattern, _)| fits(pattern, group)).map(|(_, limit)| limit)
+    }
+}
+
+/// Where keys, limits and records are kept, and how.
+#[derive(Clone)]
+pub struct StoreSettings {
+    /// `store`, or its `url`.
+    pub place: StorePlace,
+    /// `on_error: open`: requests pass while the store does not answer.
+    pub fail_open: bool,
+    /// `keep_requests`: for how long the record of each request is kept; zero for none. 30 days by default.
+    pub keep_requests: Duration,
+    /// `keep_days`: for how long the sums by day are kept. 400 days by default.
+    pub keep_days: Duration,
+    /// `store_bodies`: requests and answers are kept with the records, with what looks like a secret taken out.
+    pub bodies: bool,
+    /// `strict_pricing`: what has no known price is refused where a budget applies.
+    pub strict_pricing: bool,
+    /// `output_estimate`: the output tokens that are set aside for a request that does not bound them. 1024 by default.
+    pub output_estimate: u64,
+    /// `shared_limits.gateway`: what all requests may use together.
+    pub gateway: Shared,
+    /// `shared_limits.models`: what the requests of a model group may use together, by name or pattern; the first that fits.
+    pub models: Vec<(String, Shared)>,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            place: StorePlace::default(),
+            fail_open: false,
+            keep_requests: Duration::from_hours(30 * 24),
+            keep_days: Duration::from_hours(400 * 24),
+            bodies: false,
+            strict_pricing: false,
+            output_estimate: 1024,
+            gateway: Shared::default(),
+            models: Vec::new(),
+        }
+    }
+}
+
+/// Where the store is.
+#[derive(Clone, Default)]
+pub enum StorePlace {
+    /// Nothing is said: the table that the template made, or a file that is made with the first key.
+    #[default]
+    Unsaid,
+    /// Nowhere: there are no virtual keys.
+    None,
+    /// In the process, which forgets it at its end.
+    Memory,
+    /// In a file.
+    Sqlite(PathBuf),
+    /// In a `DynamoDB` table.
+    Dynamo(String),
+    /// In a `PostgreSQL` database, at this URL.
+    Postgres(Text),
+}
+
+/// Limits that all processes share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// What may be used.
+    pub limits: ledger::Limits,
+    /// Over how many items the counts are spread in `DynamoDB`.
+    pub shards: u32,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { limits: ledger::Limits::default(), shards: 1 }
     }
 }
 

@@ -118,6 +118,7 @@ async fn handle(gateway: &Arc<Gateway>, request: lambda_http::Request) -> Respon
         deadline: context.and_then(|context| deadline(context.deadline)),
         exposure: Exposure::Public,
         signed: authorizer.is_some_and(|authorizer| authorizer.iam.is_some()),
+        signer: authorizer.and_then(|authorizer| authorizer.iam.as_ref()?.user_arn.clone()),
         peer: event.and_then(|event| event.http.source_ip.as_ref()?.parse().ok()),
         after: AFTER.try_with(After::clone).ok(),
     };
@@ -157,7 +158,7 @@ struct AfterAnswerService<S> {
 
 impl<S> Service<LambdaInvocation> for AfterAnswerService<S>
 where
-    S: Service<LambdaInvocation, Response = ()>,
+    S: Service<LambdaInvocation, Response = (), Error: Send>,
     S::Future: Send + 'static,
 {
     type Response = ();
@@ -173,7 +174,7 @@ where
         let answer = AFTER.sync_scope(after.clone(), || self.inner.call(invocation));
         Box::pin(async move {
             let result = AFTER.scope(after.clone(), answer).await;
-            after.run(gateway.observer());
+            after.run(gateway.observer()).await;
             result
         })
     }

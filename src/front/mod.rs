@@ -6,3 +6,4 @@ pub mod aws;
 pub mod lambda;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod stores;

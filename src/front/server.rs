@@ -30,6 +30,10 @@ const HEAD_SIZE: u32 = 64 * 1024;
 const STREAMS: u32 = 256;
 /// How often the configuration's files are looked at.
 const WATCH: Duration = Duration::from_secs(1);
+/// How often what is past its time is deleted from the store.
+const SWEEP: Duration = Duration::from_hours(1);
+/// How long the accounts of the last requests may take.
+const SETTLE: Duration = Duration::from_secs(25);
 /// How long open requests may take to finish after SIGTERM. A second signal ends at once.
 const DRAIN: Duration = Duration::from_mins(10);
 
@@ -57,6 +61,8 @@ pub async fn serve(
     let mut hangup = signal(SignalKind::hangup())?;
     let mut watch = interval(WATCH);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Each connection holds a receiver: it hears of the end, and is known to be open.
     let (closing, open) = watch::channel(false);
     loop {
@@ -78,6 +84,7 @@ pub async fn serve(
             _ = watch.tick() => if reload.changed() {
                 reload.reload(&gateway);
             },
+            _ = sweep.tick() => self::sweep(&gateway),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -92,7 +99,23 @@ pub async fn serve(
         _ = terminate.recv() => tracing::warn!("ended with open requests"),
         _ = interrupt.recv() => tracing::warn!("ended with open requests"),
     }
+    if let Some(keeper) = gateway.keeper()
+        && timeout(SETTLE, keeper.settled()).await.is_err()
+    {
+        tracing::warn!("some requests could not be settled; they stay charged at their estimates");
+    }
     Ok(())
+}
+
+/// Deletes what is past its time, beside everything else.
+fn sweep(gateway: &Arc<Gateway>) {
+    let gateway = Arc::clone(gateway);
+    #[expect(clippy::disallowed_methods, reason = "a server is not frozen")]
+    tokio::spawn(async move {
+        if let Some(keeper) = gateway.keeper() {
+            keeper.sweep().await;
+        }
+    });
 }
 
 /// How HTTP/2 begins without TLS (RFC 9113, section 3.4).
@@ -146,7 +169,8 @@ fn connection(
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let gateway = Arc::clone(&gateway);
         let peer = Some(peer);
-        let call = Call { invocation_id: None, deadline: None, exposure, signed: false, peer, after: None };
+        let call =
+            Call { invocation_id: None, deadline: None, exposure, signed: false, signer: None, peer, after: None };
         async move { Ok::<_, Infallible>(gateway.handle(request, call).await) }
     });
     #[expect(clippy::disallowed_methods, reason = "a server has a task for each connection; nothing here is frozen")]

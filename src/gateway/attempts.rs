@@ -4,10 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::channel::oneshot;
+use futures::future::try_join;
+use futures::{FutureExt as _, TryFutureExt as _};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::sleep;
 
+use super::account::Slot;
+use super::caller::{Caller, may_use};
 use super::candidates::{self, Members};
 use super::gate::{self, Pass};
 use super::lease::{Lease, millis};
@@ -15,7 +20,7 @@ use super::pipeline::{Answer, Looked, Refused, Request, attempt};
 use super::refusal::{Fate, Refusal};
 use super::twins::{Twin, twin};
 use super::wishes::Own;
-use super::{Gateway, State, prompts};
+use super::{Gateway, State, account, caller, prompts};
 use crate::config::secret::Text;
 use crate::config::settings::{Deployment, Group};
 use crate::meter::Money;
@@ -24,6 +29,7 @@ use crate::observe::{FailedAttempt, Record};
 use crate::route::balance::Shortage;
 use crate::route::health::Failed;
 use crate::route::plan::{Plan, Step};
+use crate::upstream::Leave;
 use crate::wire::direct::Asked;
 use crate::wire::{Envelope, FailureKind};
 
@@ -39,6 +45,8 @@ pub(super) struct Run<'a> {
     /// When the request came, in Unix milliseconds.
     came: u64,
     plan: Plan<'a>,
+    /// Leave to call upstreams, while the request is still being counted.
+    pub(super) leave: Option<Leave>,
     /// Why there is no answer yet.
     last: Option<Refused>,
 }
@@ -72,7 +80,10 @@ pub(super) async fn answer(
     let state = request.state;
     let looked = Looked::new(request, &request.body)?;
     record.stream = looked.stream();
-    let own = Own::read(request.headers, looked.fields(), state.settings.routing.mock_testing)?;
+    let mut own = Own::read(request.headers, looked.fields(), state.settings.routing.mock_testing)?;
+    if let Some(principal) = request.caller.principal() {
+        own.tags.splice(..0, principal.key.tags.iter().cloned());
+    }
     let untagged = looked.fields().and_then(|fields| fields.without_tags(&request.body));
     let untagged = untagged.map(|body| Request { body, ..*request });
     let request = untagged.as_ref().unwrap_or(request);
@@ -80,13 +91,50 @@ pub(super) async fn answer(
     let asked = looked.model().to_owned();
     let group = state.table.find(&asked).and_then(|place| state.settings.groups.get(place));
     let deadline = request.call.bound(record.received + total(state, group, own.timeout));
+    // A client that names its own fallbacks could get at any model else.
+    let wished = own.plan.fallbacks.iter().flatten();
+    if let Some(name) = wished.into_iter().find(|name| !may_use(state, request.caller, name)) {
+        return Err(Box::new(caller::no_model(name)));
+    }
+    if !may_use(state, request.caller, &asked) {
+        return Err(Box::new(caller::no_model(&asked)));
+    }
     if let Some(group) = group {
         record.model_group = Some(group.name.clone());
         gate::model(request, (&group.name, &asked), deadline, record, pass).await?;
     }
+    let time = millis(deadline.saturating_duration_since(clock::now()));
+    let tags = own.tags.clone();
+    let counted = |group| account::Asked { request, gateway, looked: &looked, group, time, tags: &tags };
+    let counted = group.map(counted);
+    let opening = counted.as_ref().map(|counted| counted.begin(record)).transpose()?.flatten();
     let plan = Plan::new(&state.router, own.plan.clone());
-    let mut run = Run { request, gateway, own, asked, deadline, came: clock::unix_millis(), plan, last: None };
-    let answer = run.groups(&looked, record, pass).await;
+    let mut run =
+        Run { request, gateway, own, asked, deadline, came: clock::unix_millis(), plan, leave: None, last: None };
+    let answer = match counted.as_ref().zip(opening) {
+        None => run.groups(&looked, record, pass).await,
+        Some((counted, opening)) => {
+            let slot = pass.account.insert(Slot::default()).clone();
+            if opening.overlaps() {
+                // Both ways are made at the same time: that to the store, and that to the upstream.
+                let (give, leave) = oneshot::channel();
+                run.leave = Some(leave.shared());
+                let admitted = counted.admit(opening, &slot).map_ok(|()| _ = give.send(()));
+                let work = run.groups(&looked, record, pass).map(Ok);
+                match try_join(admitted, work).await {
+                    Ok(((), answer)) => answer,
+                    Err(refused) => {
+                        // Nobody was called.
+                        (record.attempt, record.deployment, record.upstream) = (0, None, None);
+                        return Err(refused);
+                    }
+                }
+            } else {
+                counted.admit(opening, &slot).await?;
+                run.groups(&looked, record, pass).await
+            }
+        }
+    };
     run.told(answer, record)
 }
 
@@ -121,7 +169,7 @@ impl<'a> Run<'a> {
         let name = self.asked.clone();
         let state = self.request.state;
         let Some(group) = state.table.find(&name).and_then(|place| state.settings.groups.get(place)) else {
-            self.last = Some(unknown(state, looked));
+            self.last = Some(unknown(state, self.request.caller, looked));
             self.plan.unknown(&name);
             return None;
         };
@@ -152,8 +200,16 @@ impl<'a> Run<'a> {
     ) -> Option<Stage<'a>> {
         let state = self.request.state;
         let group = state.table.resolve(name).and_then(|found| state.settings.groups.get(found.group))?;
-        let counted = gate::model(self.request, (&group.name, &self.asked), self.deadline, record, pass).await;
-        match counted.and_then(|()| self.enter(name, looked, record)) {
+        let counted = async {
+            gate::model(self.request, (&group.name, &self.asked), self.deadline, record, pass).await?;
+            let Some(slot) = &pass.account else { return Ok(()) };
+            if let Some(leave) = &self.leave {
+                let _ = leave.clone().await;
+            }
+            let (request, gateway, tags) = (self.request, self.gateway, &self.own.tags);
+            account::Asked { request, gateway, looked, group, time: self.left(), tags }.widen(slot).await
+        };
+        match counted.await.and_then(|()| self.enter(name, looked, record)) {
             Ok(stage) => stage,
             Err(refusal) => {
                 self.plan.refuse(name, &group.name, refusal.kind().unwrap_or(FailureKind::NotFound));
@@ -180,10 +236,14 @@ impl<'a> Run<'a> {
     /// The body with the operator's system prompts for this group in it, if there are any.
     fn prompted(&self, group: &Group, looked: &Looked<'_>, record: &Record) -> Result<Option<Bytes>, Refused> {
         let Some(envelope) = looked.envelope() else { return Ok(None) };
-        let facts = prompts::Facts { headers: self.request.headers, request_id: &record.request_id, now: self.came };
+        let facts = prompts::Facts {
+            headers: self.request.headers,
+            request_id: &record.request_id,
+            now: self.came,
+            principal: self.request.caller.principal().map(Arc::as_ref),
+        };
         let all = &self.request.state.settings.prompts;
-        prompts::applied(all, &group.name, (envelope, &self.request.body), &facts)
-            .map_err(|error| Box::new(error.into()))
+        prompts::applied(all, &group.name, (envelope, &self.request.body), &facts).map_err(Box::new)
     }
 
     /// What the plan says where there is no group to try.
@@ -322,8 +382,8 @@ impl<'a> Run<'a> {
         let tell = |head: &mut HeaderMap| {
             let total = record.received.elapsed();
             let overhead = total.saturating_sub(record.waited);
-            RETRIES.say(head, record.retries.into());
-            FALLBACKS.say(head, record.fallbacks.into());
+            RETRIES.say(head, count(record.retries));
+            FALLBACKS.say(head, count(record.fallbacks));
             DURATION.say_text(head, &decimal(total));
             OVERHEAD.say_text(head, &decimal(overhead));
         };
@@ -370,9 +430,17 @@ pub(super) fn say_cost(head: &mut HeaderMap, cost: Option<Money>) {
     }
 }
 
+/// Nearly always 0, which needs no memory.
+fn count(count: u32) -> HeaderValue {
+    if count == 0 { HeaderValue::from_static("0") } else { HeaderValue::from(count) }
+}
+
 /// Milliseconds with three digits behind the point.
 fn decimal(time: Duration) -> String {
-    format!("{}.{:03}", time.as_millis(), time.subsec_micros() % 1000)
+    let mut text = millis(time).to_string();
+    text.push('.');
+    clock::push_digits(&mut text, (time.subsec_micros() % 1000).into(), 3);
+    text
 }
 
 static MODEL_ID: Twin = twin!("model-id");
@@ -397,7 +465,7 @@ fn mocked(kind: FailureKind) -> Refusal {
     Refusal::new(status, kind.label(), message)
 }
 
-fn unknown(state: &State, looked: &Looked<'_>) -> Refused {
+fn unknown(state: &State, caller: &Caller, looked: &Looked<'_>) -> Refused {
     let model = looked.model();
     if let Looked::Direct(Asked { unnamed: true, .. }, _) = looked {
         let message = format!(
@@ -407,7 +475,7 @@ fn unknown(state: &State, looked: &Looked<'_>) -> Refused {
         return Box::new(Refusal::bad_request(message).param("model"));
     }
     let shown: String = model.chars().take(200).collect();
-    let hint = state.table.nearest(model, &|_| true).map_or_else(
+    let hint = state.table.nearest(model, &|name| caller.may_use(&[name])).map_or_else(
         || "`GET /v1/models` lists them".to_owned(),
         |near| format!("did you mean `{near}`? `GET /v1/models` lists them all"),
     );

@@ -1,16 +1,24 @@
 //! Who may call. Decided before a body is read.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::time::timeout_at;
 
+use super::caller::{Caller, Principal};
 use super::refusal::Refusal;
 use super::{Call, Exposure, Gateway, State};
 use crate::config::resolve::weak_key;
 use crate::config::secret::{Secret, Text, describe};
 use crate::observe::clock::{self, Instant};
+use crate::store::StoreError;
+use crate::store::token::{KEY_PREFIX, SESSION_PREFIX, hash, well_formed};
+
+/// How long a key may take to be looked up.
+const LOOK_UP_TIME: Duration = Duration::from_secs(5);
 
 /// The headers that clients put their key into, in the order of trust: `OpenAI`, Anthropic, Azure, Gemini, litellm.
 const KEY_HEADERS: [HeaderName; 4] = [
@@ -20,25 +28,76 @@ const KEY_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("x-litellm-api-key"),
 ];
 
-/// Lets a caller in or says why not.
-pub(super) async fn check(gateway: &Gateway, state: &State, headers: &HeaderMap, call: &Call) -> Result<(), Refusal> {
+/// Lets a caller in or says why not: `path` is the request's, `address` the caller's. What cannot be a virtual key never reaches
+/// the store.
+pub(super) async fn check(
+    gateway: &Gateway,
+    state: &State,
+    headers: &HeaderMap,
+    (call, (path, address)): (&Call, (Option<&str>, Option<IpAddr>)),
+) -> Result<Caller, Refusal> {
     let settings = &state.settings;
+    let deadline = call.bound(clock::now() + settings.timeout);
+    let presented = presented(headers, settings.key_header.as_ref());
+    if let (Some(keeper), Some(key)) = (gateway.keeper(), presented) {
+        if well_formed(KEY_PREFIX, key) {
+            let hash = hash(key);
+            let found = keeper.principal(&hash, settings.store.fail_open);
+            return holder(found, deadline, (path, address)).await?.ok_or_else(|| denied(UNKNOWN));
+        }
+        if well_formed(SESSION_PREFIX, key) {
+            let found = async { keeper.admin().await?.session(key, clock::unix_millis()).await };
+            return in_time(found, deadline).await?.map(Caller::Session).ok_or_else(|| denied(NO_SESSION));
+        }
+        if key.starts_with(KEY_PREFIX) {
+            return Err(denied("this virtual key is mistyped or cut short: its checksum does not fit"));
+        }
+    }
+    if let (None, Some(keeper), Some(signer)) = (presented, gateway.keeper(), &call.signer)
+        && let Some(caller) = holder(keeper.signed(signer, settings.store.fail_open), deadline, (path, address)).await?
+    {
+        return Ok(caller);
+    }
     let Some(master) = &settings.master_key else {
         return if settings.allow_unauthenticated || call.signed {
-            Ok(())
+            Ok(Caller::Operator)
         } else if call.exposure == Exposure::Loopback {
-            local(headers, &settings.cors_origins)
+            local(headers, &settings.cors_origins).map(|()| Caller::Operator)
         } else {
             Err(unguarded())
         };
     };
-    let deadline = call.bound(clock::now() + settings.timeout);
     let master = master_key(gateway, state, master, deadline).await?;
-    match presented(headers, settings.key_header.as_ref()) {
-        Some(key) if master.equals(key) => Ok(()),
-        Some(_) => Err(denied("the API key is not valid here")),
+    match presented {
+        Some(key) if master.equals(key) => Ok(Caller::Operator),
+        Some(_) => Err(denied(UNKNOWN)),
         None => Err(denied(&no_key(settings.key_header.as_ref()))),
     }
+}
+
+const UNKNOWN: &str = "the API key is not valid here";
+const NO_SESSION: &str = "this session is over; log in again";
+
+/// What the store says of a credential.
+async fn in_time<T>(found: impl Future<Output = Result<T, StoreError>>, deadline: Instant) -> Result<T, Refusal> {
+    let found = timeout_at(deadline.min(clock::now() + LOOK_UP_TIME), found);
+    let found = found.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
+    found.map_err(|error| {
+        tracing::error!(%error, "a virtual key cannot be looked up");
+        let message = "this API key cannot be looked up now; try again soon";
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", message).code("store_unavailable").retry_after(1000)
+    })
+}
+
+/// The holder of a virtual key, if there is one.
+async fn holder(
+    found: impl Future<Output = Result<Option<Arc<Principal>>, StoreError>>,
+    deadline: Instant,
+    (path, address): (Option<&str>, Option<IpAddr>),
+) -> Result<Option<Caller>, Refusal> {
+    let Some(principal) = in_time(found, deadline).await? else { return Ok(None) };
+    principal.enter(path, address, clock::unix_millis())?;
+    Ok(Some(Caller::Key(principal)))
 }
 
 /// Without a key the programs of this machine are trusted, and a web page that is open in its browser is none of them: it must

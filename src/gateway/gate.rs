@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use super::Call;
+use super::account::Slot;
 use super::pipeline::{Refused, Request};
 use super::refusal::Refusal;
 use crate::config::network::Network;
@@ -228,9 +229,11 @@ impl Scope {
     }
 }
 
-/// The places that a request has taken, until it is over.
+/// The places that a request has taken, until it is over, and what is counted for it.
 #[derive(Default)]
 pub(crate) struct Pass {
+    /// What it may come to, where that is counted.
+    pub(super) account: Option<Slot>,
     held: Vec<Place>,
     queued: Duration,
     /// When the wait that goes on now began.

@@ -3,17 +3,24 @@
 //! [`Gateway::handle`] finds the endpoint, lets the caller in, reads the body and hands it to the [`pipeline`]. It never
 //! fails and never panics: a panic below it becomes a 500 in the caller's dialect.
 
+mod account;
 mod attempts;
 pub mod auth;
+mod caller;
 mod candidates;
+mod finish;
 mod gate;
+mod keeper;
 mod lease;
+mod office;
+mod overlay;
 pub mod pages;
 mod pieces;
 pub mod pipeline;
 mod prompts;
 mod ratelimit;
 mod receive;
+mod redact;
 pub mod refusal;
 pub mod routes;
 pub mod secrets;
@@ -24,6 +31,7 @@ mod twins;
 mod wishes;
 
 use std::fmt::Display;
+use std::iter::repeat_with;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -38,14 +46,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
+use crate::admin::Access;
 use crate::config::settings::Settings;
 use crate::observe::clock::{self, Instant};
 use crate::observe::{Observer, Record};
 use crate::route::Millis;
 use crate::route::health::{Cooling, SharedCooldowns};
+use crate::store::StoreError;
 use crate::upstream::Upstream;
 use crate::wire::Wire;
+use caller::Caller;
+pub use finish::After;
+use finish::{Finish, Open};
 use gate::Pass;
+pub use keeper::Keeper;
+use overlay::Overlay;
 use pieces::Pieces;
 use refusal::Refusal;
 use routes::Endpoint;
@@ -55,6 +70,9 @@ pub use tail::Body;
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_mins(1);
+
+/// How long a request waits for what administrators have set.
+const OVERLAY_TIME: Duration = Duration::from_secs(2);
 
 /// How long the rest of a body that is too large is read and thrown away.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -70,6 +88,8 @@ pub struct Call {
     pub exposure: Exposure,
     /// AWS has checked the caller's signature.
     pub signed: bool,
+    /// Whose signature it was, as an ARN.
+    pub signer: Option<String>,
     /// The address that the connection came from, as far as it is known.
     pub peer: Option<IpAddr>,
     /// Where records wait until the client has its last byte; `None` gives them at once.
@@ -92,108 +112,17 @@ pub enum Exposure {
     Public,
 }
 
-/// Work that waits until an invocation's answer is out.
-#[derive(Clone, Debug, Default)]
-pub struct After(Arc<Mutex<Vec<Record>>>);
-
-impl After {
-    fn push(&self, record: Record) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
-    }
-
-    /// The answer that was made could not go out after all.
-    pub fn failed(&self, status: u16, class: &'static str, why: &str) {
-        for record in &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            (record.status, record.error_class, record.error) = (status, Some(class), Some(why.to_owned()));
-        }
-    }
-
-    /// Does the work.
-    pub fn run(&self, observer: &Observer) {
-        for record in &self.take() {
-            observer.emit(record);
-        }
-    }
-
-    /// What waits, for somebody else to do.
-    #[must_use]
-    pub fn take(&self) -> Vec<Record> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Where a request's record goes when it is over, and the places that it holds until then. A record may wait in [`After`];
-/// the places do not.
-pub(crate) struct Finish {
-    pub(crate) gateway: Arc<Gateway>,
-    after: Option<After>,
-    pass: Pass,
-}
-
-impl Finish {
-    pub(crate) fn done(&self, mut record: Record) {
-        record.queued = self.pass.queued();
-        match &self.after {
-            Some(after) => after.push(record),
-            None => self.gateway.observer.emit(&record),
-        }
-    }
-}
-
-/// A request that is being worked on. If it is dropped before it has an answer, the log says so: on a server the client went
-/// away, which cancels what was done for it; and a panic passes here on its way to the 500.
-pub(crate) struct Open {
-    record: Option<Box<Record>>,
-    finish: Finish,
-}
-
-impl Open {
-    /// Its record, while it has one, and the places that it has taken.
-    pub(crate) fn parts(&mut self) -> Option<(&mut Record, &mut Pass)> {
-        Some((self.record.as_deref_mut()?, &mut self.finish.pass))
-    }
-
-    /// It has an answer: whoever takes the record gives it.
-    pub(crate) fn answered(mut self) -> Option<(Box<Record>, Finish)> {
-        let record = self.record.take()?;
-        let pass = std::mem::take(&mut self.finish.pass);
-        let (gateway, after) = (Arc::clone(&self.finish.gateway), self.finish.after.take());
-        Some((record, Finish { gateway, after, pass }))
-    }
-
-    /// Answers with a refusal and gives the record.
-    pub(crate) fn refused(self, refusal: Refusal, wire: Wire) -> Response<Body> {
-        let Some((mut record, finish)) = self.answered() else { return refusal.into_response(wire, "") };
-        record.status = refusal.status.as_u16();
-        record.error_class = Some(refusal.class);
-        record.error = Some(refusal.message.clone());
-        let response = refusal.into_response(wire, &record.request_id);
-        finish.done(*record);
-        response
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let Some(mut record) = self.record.take() else { return };
-        let (status, class, why) = if std::thread::panicking() {
-            (500, "panic", "the gateway's own code failed")
-        } else {
-            (499, "client_gone", "the client went away before the answer began")
-        };
-        (record.status, record.error_class, record.error) = (status, Some(class), Some(why.to_owned()));
-        self.finish.done(*record);
-    }
-}
-
 /// The service.
 pub struct Gateway {
     state: RwLock<Arc<State>>,
+    /// The configuration's file, and what administrators have set beside it.
+    base: Mutex<(Arc<Settings>, Overlay)>,
     upstream: Arc<dyn Upstream>,
     secrets: Secrets,
     observer: Observer,
     lambda: bool,
     shared_cooldowns: OnceLock<Arc<dyn SharedCooldowns>>,
+    keeper: OnceLock<Arc<Keeper>>,
     /// The beginning that routing counts its milliseconds from.
     began: Instant,
 }
@@ -207,13 +136,16 @@ impl Gateway {
         source: Option<Arc<dyn SecretSource>>,
         lambda: bool,
     ) -> Arc<Self> {
+        let settings = Arc::new(settings);
         Arc::new(Self {
-            state: RwLock::new(Arc::new(State::new(settings, None))),
+            state: RwLock::new(Arc::new(State::new(Arc::clone(&settings), None))),
+            base: Mutex::new((settings, Overlay::default())),
             upstream,
             secrets: Secrets::new(source),
             observer: Observer::new(lambda),
             lambda,
             shared_cooldowns: OnceLock::new(),
+            keeper: OnceLock::new(),
             began: clock::now(),
         })
     }
@@ -222,6 +154,18 @@ impl Gateway {
     pub fn share_cooldowns(&self, shared: Arc<dyn SharedCooldowns>) {
         // There is one store, and it is set once.
         let _ = self.shared_cooldowns.set(shared);
+    }
+
+    /// Keeps keys, limits and records in this store from now on.
+    pub fn keep(&self, keeper: Arc<Keeper>) {
+        // As with cooldowns.
+        let _ = self.keeper.set(keeper);
+    }
+
+    /// The store, if there is one.
+    #[must_use]
+    pub fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.keeper.get()
     }
 
     /// Another instance left the deployment of this id alone, which holds here as well if it is known here.
@@ -240,8 +184,30 @@ impl Gateway {
     /// Takes up another configuration. Requests that are under way keep the one they began with; what was learned of deployments
     /// that stay is kept.
     pub fn reload(&self, settings: Settings) {
+        let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        base.0 = Arc::new(settings);
+        self.renew(&base);
+    }
+
+    fn renew(&self, (settings, overlay): &(Arc<Settings>, Overlay)) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = Arc::new(State::new(settings, Some(&state)));
+        *state = Arc::new(State::new(overlay.over(settings), Some(&state)));
+    }
+
+    /// Looks up what administrators have set, if it is time to, and puts it into use. Where that fails, what was known stays.
+    async fn overlaid(&self) {
+        let Some(keeper) = self.keeper().filter(|keeper| keeper.overlay_is_due()) else { return };
+        let found = timeout(OVERLAY_TIME, Overlay::fetch(keeper)).await;
+        match found.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned()))) {
+            Ok(overlay) => {
+                let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+                if base.1 != overlay {
+                    base.1 = overlay;
+                    self.renew(&base);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "prices and redirects of administrators are not looked up"),
+        }
     }
 
     /// The configuration in use.
@@ -262,6 +228,7 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.overlaid().await;
         let state = self.state();
         let (head, body) = request.into_parts();
         let wire = routes::dialect(head.uri.path(), &head.headers);
@@ -321,6 +288,7 @@ impl Gateway {
         }
         let address = state.gate.address(call, &head.headers);
         let mut body = pin!(body);
+        let mut caller = Caller::default();
         if !endpoint.public() {
             let mut admitted = state.gate.allows(address);
             if matches!(endpoint, Endpoint::Model(_)) && admitted.is_ok() {
@@ -330,7 +298,10 @@ impl Gateway {
                 }
             }
             if admitted.is_ok() {
-                admitted = auth::check(self, state, &head.headers, call).await;
+                // What a key may call are models; what it may ask of itself is not for its maker to narrow.
+                let path = Some(head.uri.path()).filter(|_| !matches!(endpoint, Endpoint::Admin(..)));
+                let who = (path, address);
+                admitted = auth::check(self, state, &head.headers, (call, who)).await.map(|who| caller = who);
             }
             if let Err(refusal) = admitted {
                 // `/health` tells strangers that we are here and nothing more.
@@ -340,19 +311,50 @@ impl Gateway {
                 return open.refused(refusal, wire);
             }
         }
+        // What is going on behind the models is none of a key holder's business.
+        if caller.principal().is_some() && matches!(endpoint, Endpoint::Health | Endpoint::Metrics) {
+            return match endpoint {
+                Endpoint::Health => quiet(open, pages::alive()),
+                _ => open.refused(office::not_an_administrator(), wire),
+            };
+        }
+        if let Endpoint::Admin(access, _) = endpoint {
+            let answer = self.administer(state, (&head, body), (access, &caller)).await;
+            return match answer {
+                Ok(response) => quiet(open, response),
+                Err(refusal) => open.refused(refusal, wire),
+            };
+        }
         let Endpoint::Model(task) = endpoint else {
-            return match pages::page(self, state, &endpoint, wire, call) {
+            return match pages::page(self, state, &endpoint, (wire, call, &caller)) {
                 Ok(response) => quiet(open, response),
                 Err(refusal) => open.refused(refusal, wire),
             };
         };
         match admit(state, (&head.headers, body), (call, address, wire), &mut open).await {
             Ok(body) => {
-                let request = pipeline::Request { state, task, headers: &head.headers, body, call };
+                let request = pipeline::Request { state, task, headers: &head.headers, body, call, caller: &caller };
                 pipeline::run(request, open).await
             }
             Err(refusal) => open.refused(refusal, wire),
         }
+    }
+}
+
+impl Gateway {
+    async fn administer<B>(
+        &self,
+        state: &State,
+        (head, body): (&http::request::Parts, Pin<&mut B>),
+        (access, caller): (Access, &Caller),
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let actor = office::actor(access, caller, state.settings.master_key.is_some())?;
+        let body = read(body, &head.headers, state.settings.max_request).await?;
+        office::administer(self, state, (&head.method, &head.uri), (&body, &actor)).await
     }
 }
 
@@ -392,7 +394,15 @@ fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get(NAME).and_then(|id| id.to_str().ok()).filter(|id| {
         (8..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     });
-    given.map_or_else(|| format!("req_{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..)), str::to_owned)
+    given.map_or_else(
+        || {
+            let (mut id, mut random) = (String::with_capacity(28), fastrand::Rng::new());
+            id.push_str("req_");
+            id.extend(repeat_with(|| random.digit(16)).take(24));
+            id
+        },
+        str::to_owned,
+    )
 }
 
 /// Reads on and throws away: a client that is still sending would see a reset instead of the answer.

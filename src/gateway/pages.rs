@@ -7,12 +7,13 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::caller::{Caller, may_use};
 use super::candidates::{Members, room};
 use super::refusal::Refusal;
 use super::routes::{self, Endpoint};
 use super::{Body, Call, Exposure, Gateway, State};
 use crate::config::secret::{Text, describe};
-use crate::config::settings::{Deployment, Settings};
+use crate::config::settings::{Deployment, Group, Settings};
 use crate::observe::clock;
 use crate::wire::Wire;
 use crate::wire::profile::{Forced, Profile, Reasons, SystemRole};
@@ -25,19 +26,20 @@ pub(super) fn page(
     gateway: &Gateway,
     state: &State,
     endpoint: &Endpoint,
-    wire: Wire,
-    call: &Call,
+    (wire, call, caller): (Wire, &Call, &Caller),
 ) -> Result<Response<Body>, Refusal> {
     Ok(match endpoint {
-        Endpoint::Models => json(&models(state, wire)),
-        Endpoint::ModelInfo(id) => json(&model(state, wire, id)?),
+        Endpoint::Models => json(&models(state, wire, caller)),
+        Endpoint::ModelInfo(id) => json(&model(state, wire, caller, id)?),
         Endpoint::Health => json(&health(state)),
         Endpoint::Liveness | Endpoint::Readiness => alive(),
         Endpoint::Metrics => {
             let text = gateway.observer().metrics().render(gateway.lambda) + &state.gate.gauges();
             respond("text/plain; version=0.0.4; charset=utf-8", text)
         }
-        Endpoint::Home | Endpoint::Model(_) => respond("text/html; charset=utf-8", home(state, call)),
+        Endpoint::Home | Endpoint::Model(_) | Endpoint::Admin(..) => {
+            respond("text/html; charset=utf-8", home(state, call))
+        }
     })
 }
 
@@ -57,8 +59,8 @@ fn respond(kind: &'static str, text: String) -> Response<Body> {
 }
 
 /// Model groups and aliases that have a name of their own: what a wildcard takes is nobody's list.
-fn models(state: &State, wire: Wire) -> Value {
-    let names = state.table.listed();
+fn models(state: &State, wire: Wire, caller: &Caller) -> Value {
+    let names: Vec<&String> = state.table.listed().iter().filter(|name| may_use(state, caller, name)).collect();
     let data: Vec<Value> = names.iter().filter_map(|name| described(state, wire, name)).collect();
     match wire {
         Wire::OpenAiChat | Wire::Gemini => json!({"object": "list", "data": data}),
@@ -68,14 +70,32 @@ fn models(state: &State, wire: Wire) -> Value {
     }
 }
 
-fn model(state: &State, wire: Wire, id: &str) -> Result<Value, Refusal> {
-    described(state, wire, id).ok_or_else(|| {
+fn model(state: &State, wire: Wire, caller: &Caller, id: &str) -> Result<Value, Refusal> {
+    // What it may not use is not there for it.
+    described(state, wire, id).filter(|_| may_use(state, caller, id)).ok_or_else(|| {
         let shown: String = id.chars().take(200).collect();
-        let hint =
-            state.table.nearest(id, &|_| true).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint = state
+            .table
+            .nearest(id, &|name| caller.may_use(&[name]))
+            .map(|near| format!("; did you mean `{near}`?"))
+            .unwrap_or_default();
         let message = format!("there is no model `{shown}` here{hint}");
         Refusal::new(StatusCode::NOT_FOUND, "not_found", message).code("model_not_found").param("model")
     })
+}
+
+/// The most input and output tokens of a group.
+pub(super) fn limits(group: &Group) -> (Option<u64>, Option<u64>) {
+    let members: Vec<&Deployment> = group.deployments.iter().map(|deployment| &**deployment).collect();
+    let most = |of: fn(&Deployment) -> Option<u64>| members.iter().filter_map(|deployment| of(deployment)).max();
+    let output = |deployment: &Deployment| deployment.profile.max_output.filter(|_| deployment.profile.known);
+    (group.info.max_input_tokens.or_else(|| most(room)), group.info.max_output_tokens.or_else(|| most(output)))
+}
+
+/// What any of a group's deployments can do, as far as that is known.
+pub(super) fn capabilities(group: &Group) -> Vec<&'static str> {
+    let known = || group.deployments.iter().filter(|deployment| deployment.profile.known);
+    CAPABILITIES.iter().filter(|(_, has)| known().any(|it| has(&it.profile))).map(|(field, _)| *field).collect()
 }
 
 /// What `name` can be used for: its limits are those of the deployment with most room, its capabilities those that any has,
@@ -219,7 +239,7 @@ pub(super) fn preflight(settings: &Settings, asked: &HeaderMap) -> Response<Body
     *response.status_mut() = StatusCode::NO_CONTENT;
     if !settings.cors_origins.is_empty() {
         let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, OPTIONS"));
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
         let wanted = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(HeaderValue::from_static("*")));
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
@@ -266,25 +286,25 @@ mod tests {
             redirect: false,
         };
         settings.aliases = vec![alias("best", "my-claude", false), alias("quiet", "mixed", true)];
-        State::new(settings, None)
+        State::new(Arc::new(settings), None)
     }
 
     #[test]
     fn groups_and_aliases_are_listed() {
         let state = state();
         for wire in [Wire::OpenAiChat, Wire::AnthropicMessages] {
-            let list = models(&state, wire);
+            let list = models(&state, wire, &Caller::Operator);
             let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
             assert_eq!(ids, ["mixed", "own", "maybe", "vectors", "best"], "{wire:?}");
         }
-        let list = models(&state, Wire::AnthropicMessages);
+        let list = models(&state, Wire::AnthropicMessages, &Caller::Operator);
         assert_eq!((&list["first_id"], &list["last_id"]), (&json!("mixed"), &json!("best")));
     }
 
     #[test]
     fn a_model_is_described_with_its_limits_and_capabilities() {
         let state = state();
-        let of = |id: &str| model(&state, Wire::OpenAiChat, id).unwrap();
+        let of = |id: &str| model(&state, Wire::OpenAiChat, &Caller::Operator, id).unwrap();
         for (id, mode, input, output, sees, schemas) in [
             ("mixed", "chat", json!(128_000), json!(16_384), json!(true), json!(true)),
             ("one", "chat", json!(128_000), json!(16_384), json!(true), json!(true)),
@@ -301,11 +321,11 @@ mod tests {
             assert_eq!((&found["max_input_tokens"], &found["max_output_tokens"]), (&input, &output), "{id}");
             assert_eq!((&found["supports_vision"], &found["supports_response_schema"]), (&sees, &schemas), "{id}");
         }
-        let anthropic = model(&state, Wire::AnthropicMessages, "mixed").unwrap();
+        let anthropic = model(&state, Wire::AnthropicMessages, &Caller::Operator, "mixed").unwrap();
         assert_eq!((&anthropic["max_input_tokens"], &anthropic["supports_vision"]), (&json!(128_000), &Value::Null));
-        let refusal = model(&state, Wire::OpenAiChat, "mixd").unwrap_err();
+        let refusal = model(&state, Wire::OpenAiChat, &Caller::Operator, "mixd").unwrap_err();
         assert!(refusal.message.ends_with("did you mean `mixed`?"), "{}", refusal.message);
-        let refusal = model(&state, Wire::OpenAiChat, "quie").unwrap_err();
+        let refusal = model(&state, Wire::OpenAiChat, &Caller::Operator, "quie").unwrap_err();
         assert!(!refusal.message.contains("quiet"), "{}", refusal.message);
     }
 }

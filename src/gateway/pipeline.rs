@@ -8,6 +8,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::attempts::{self, Run};
+use super::caller::Caller;
 use super::lease::Lease;
 use super::receive::{Outcome, receive};
 use super::refusal::{Refusal, Way};
@@ -31,6 +32,7 @@ pub(super) struct Request<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) body: Bytes,
     pub(super) call: &'a Call,
+    pub(super) caller: &'a Caller,
 }
 
 pub(super) type Refused = Box<Refusal>;
@@ -40,29 +42,37 @@ pub(super) async fn run(request: Request<'_>, mut open: Open) -> Response<Body> 
     let settings = &request.state.settings;
     let gateway = Arc::clone(&open.finish.gateway);
     let Some((record, pass)) = open.parts() else { return Response::new(Body::full("")) };
-    if settings.log_bodies {
+    let bodies = settings.log_bodies || settings.store.bodies;
+    record.log_bodies = settings.log_bodies;
+    if let Some(principal) = request.caller.principal() {
+        record.key = Some(principal.key.id.clone());
+        record.team.clone_from(&principal.key.team);
+    }
+    if bodies {
         record.request_body = Some(String::from_utf8_lossy(&request.body).into_owned());
     }
     let answer = match attempts::answer(&request, record, pass, &gateway).await {
         Ok(answer) => answer,
         Err(refusal) => return open.refused(*refusal, request.task.wire()),
     };
-    let Some((mut record, finish)) = open.answered() else { return Response::new(Body::full("")) };
+    let Some((mut record, mut finish)) = open.answered() else { return Response::new(Body::full("")) };
     record.status = 200;
     let (head, body) = match answer.outcome {
         Outcome::Whole { mut head, body } => {
             attempts::say_cost(&mut head, record.cost());
             record.first_byte = Some(clock::now());
-            if settings.log_bodies {
+            if bodies {
                 record.response_body = Some(String::from_utf8_lossy(&body).into_owned());
             }
             if let Some(lease) = answer.lease {
                 lease.used(&record.usage);
             }
+            finish.tell(request.task.wire(), &mut head);
             finish.done(*record);
             (head, Body::full(body))
         }
-        Outcome::Stream { head, tap, first, upstream, key } => {
+        Outcome::Stream { mut head, tap, first, upstream, key } => {
+            finish.tell(request.task.wire(), &mut head);
             let limits =
                 Limits { heartbeat: settings.heartbeat, idle: settings.idle_timeout, deadline: answer.deadline };
             (
@@ -72,7 +82,7 @@ pub(super) async fn run(request: Request<'_>, mut open: Open) -> Response<Body> 
                     upstream,
                     limits,
                     record,
-                    (finish, settings.log_bodies, answer.lease, key),
+                    (finish, bodies, answer.lease, key),
                 )),
             )
         }
@@ -192,6 +202,7 @@ pub(super) async fn attempt(
         id: &id,
         way,
         betas: &prepared.betas,
+        leave: run.leave.as_ref(),
     };
     let outcome = async {
         let (answer, key) = match &deployment.mock {

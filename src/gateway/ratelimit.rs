@@ -28,6 +28,31 @@ pub(super) fn forward((from, upstream): (Wire, &HeaderMap), (to, out): (Wire, &m
     }
 }
 
+/// A limit of our own: how many there are, how many are left, and in how many milliseconds and when (Unix milliseconds) all are
+/// there again.
+pub(super) fn own(to: Wire, kind: &str, (limit, left, wait, ends): (u64, u64, u64, u64), out: &mut HeaderMap) {
+    for value in VALUES {
+        let (name, text) = match to {
+            Wire::OpenAiChat | Wire::Gemini => (format!("{OPENAI}{value}-{kind}"), format!("{}s", wait.div_ceil(1000))),
+            Wire::AnthropicMessages => (format!("{ANTHROPIC}{kind}-{value}"), whole_seconds(ends)),
+        };
+        let text = match value {
+            "limit" => limit.to_string(),
+            "remaining" => left.to_string(),
+            _ => text,
+        };
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&text)) {
+            out.insert(name, value);
+        }
+    }
+}
+
+/// A moment in Unix milliseconds, rounded up to the second, as RFC 3339 without a fraction.
+fn whole_seconds(at: u64) -> String {
+    let text = clock::rfc3339(at.div_ceil(1000).saturating_mul(1000));
+    format!("{}Z", text.split('.').next().unwrap_or_default())
+}
+
 fn convert(from: Wire, upstream: &HeaderMap, out: &mut HeaderMap, now: u64) {
     for kind in KINDS {
         for value in VALUES {
@@ -49,9 +74,7 @@ fn convert(from: Wire, upstream: &HeaderMap, out: &mut HeaderMap, now: u64) {
 
 /// When it is, of how long it takes: in whole seconds, rounded up.
 fn moment(text: &str, now: u64) -> Option<String> {
-    let at = now.checked_add(millis(text)?)?.div_ceil(1000).checked_mul(1000)?;
-    let text = clock::rfc3339(at);
-    Some(format!("{}Z", text.split('.').next()?))
+    Some(whole_seconds(now.checked_add(millis(text)?)?))
 }
 
 /// A duration as Go writes it: `1m30s`, `6.5s`, `12ms`. A bare number is seconds.

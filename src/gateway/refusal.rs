@@ -201,7 +201,7 @@ impl Refusal {
 
     /// Asks SDKs not to try again; the official ones of `OpenAI` and Anthropic read this header.
     #[must_use]
-    fn no_retry(mut self) -> Self {
+    pub(super) fn no_retry(mut self) -> Self {
         self.headers.insert("x-should-retry", HeaderValue::from_static("false"));
         self
     }

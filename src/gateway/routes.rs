@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::refusal::Refusal;
+use crate::admin::{self, Access, Route};
 use crate::route::nearest;
 use crate::wire::direct::Path;
 use crate::wire::{Operation, Task, Wire};
@@ -28,6 +29,8 @@ pub enum Endpoint {
     Metrics,
     /// The page at `/`.
     Home,
+    /// Administration, and its label.
+    Admin(Access, &'static str),
 }
 
 impl Endpoint {
@@ -43,13 +46,14 @@ impl Endpoint {
             Self::Health | Self::Liveness | Self::Readiness => "health",
             Self::Metrics => "metrics",
             Self::Home => "home",
+            Self::Admin(_, label) => label,
         }
     }
 
     /// Whether it tells nothing that a stranger may not know.
     #[must_use]
     pub fn public(&self) -> bool {
-        matches!(self, Self::Home | Self::Liveness | Self::Readiness)
+        matches!(self, Self::Home | Self::Liveness | Self::Readiness | Self::Admin(Access::Public, _))
     }
 
     fn methods(&self) -> &'static str {
@@ -118,7 +122,12 @@ pub fn find(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
             let id = below.unwrap_or(trimmed).strip_prefix("/models/")?;
             Some(Endpoint::ModelInfo(decode(id)?.into_owned()))
         });
-    let Some(endpoint) = found else { return Err(unknown(method, path, trimmed)) };
+    let endpoint = match (found, admin::route(method, trimmed)) {
+        (Some(endpoint), _) => endpoint,
+        (None, Some(Route::Found { access, label })) => return Ok(Endpoint::Admin(access, label)),
+        (None, Some(Route::WrongMethod { allow })) => return Err(wrong_method(method, path, allow)),
+        (None, None) => return Err(unknown(method, path, trimmed)),
+    };
     let fits = match endpoint {
         Endpoint::Model(_) => *method == Method::POST,
         _ => *method == Method::GET || *method == Method::HEAD,
@@ -126,9 +135,13 @@ pub fn find(method: &Method, path: &str) -> Result<Endpoint, Refusal> {
     if fits || *method == Method::OPTIONS {
         return Ok(endpoint);
     }
-    let methods = endpoint.methods();
+    Err(wrong_method(method, path, endpoint.methods()))
+}
+
+fn wrong_method(method: &Method, path: &str, methods: &'static str) -> Refusal {
+    let path: String = path.chars().take(200).collect();
     let message = format!("`{method}` does not work on `{path}`; use {}", methods.trim_end_matches(", OPTIONS"));
-    Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not_found", message).allow(methods))
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not_found", message).allow(methods)
 }
 
 fn unknown(method: &Method, path: &str, trimmed: &str) -> Refusal {

@@ -13,7 +13,7 @@ use crate::config::settings::{Deployment, ExtraHeader};
 use crate::observe::Record;
 use crate::observe::clock::{self, Instant};
 use crate::upstream::host::{self, Ask, Resolved};
-use crate::upstream::{ByteStream, SendError};
+use crate::upstream::{ByteStream, Leave, SendError};
 use crate::wire::mock::Mock;
 use crate::wire::{Failure, FailureKind, Operation, Stamp, Task};
 
@@ -36,6 +36,8 @@ pub(super) struct Sending<'a> {
     pub(super) way: Way,
     /// The betas of Anthropic's that the body needs.
     pub(super) betas: &'a [&'static str],
+    /// Leave to call, where that has to be waited for.
+    pub(super) leave: Option<&'a Leave>,
 }
 
 impl Sending<'_> {
@@ -136,7 +138,12 @@ async fn send_once(
     })?;
     record.attempt += 1;
     let started = clock::now();
-    let answer = timeout_at(sending.patience, sending.gateway.upstream.send(head.map(|()| body))).await;
+    let (upstream, request) = (&sending.gateway.upstream, head.map(|()| body));
+    let sent = match sending.leave {
+        Some(leave) => upstream.send_with(request, leave.clone()),
+        None => upstream.send(request),
+    };
+    let answer = timeout_at(sending.patience, sent).await;
     record.waited += started.elapsed();
     let answer = answer.map_err(|_| sending.late("did not answer"))?.map_err(|error| sending.broken(&error))?;
     let id = ["x-request-id", "request-id"].iter().find_map(|name| answer.headers().get(*name)?.to_str().ok());
@@ -157,14 +164,16 @@ async fn resolve(sending: &Sending<'_>, record: &mut Record) -> Result<Resolved,
         }
         let base = look_up(sending, &deployment.api_base).await?;
         let base = match deployment.api_base {
-            Text::Known(_) | Text::Unset(_) => base.expose().to_owned(),
+            Text::Known(_) | Text::Unset(_) => base,
             // What came from the file was checked when the file was loaded.
-            Text::Parameter(_) => deployment.vendor.base_url(base.expose()).map_err(|why| {
-                let from = describe(&deployment.api_base);
-                Box::new(
-                    Refusal::setup(format!("model `{}` cannot be called: {from}: {why}", sending.asked)).elsewhere(),
-                )
-            })?,
+            Text::Parameter(_) => match deployment.vendor.base_url(base.expose()) {
+                Ok(base) => Secret::new(&base),
+                Err(why) => {
+                    let why = format!("{}: {why}", describe(&deployment.api_base));
+                    let refusal = Refusal::setup(format!("model `{}` cannot be called: {why}", sending.asked));
+                    return Err(Box::new(refusal.elsewhere()));
+                }
+            },
         };
         Ok(Resolved {
             base,

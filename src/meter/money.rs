@@ -14,6 +14,13 @@ impl Money {
     /// One dollar.
     pub const DOLLAR: u64 = 1_000_000_000_000;
 
+    /// An amount that somebody wrote down in dollars: 0 to ten million, rounded to the unit.
+    #[must_use]
+    pub fn from_dollars(dollars: f64) -> Option<Self> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0 and 1e19")]
+        (0.0..=1e7).contains(&dollars).then(|| Self((dollars * 1e12).round() as u64))
+    }
+
     /// Dollars, for who takes floating-point numbers only.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "that is what is asked for")]

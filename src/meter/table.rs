@@ -31,7 +31,8 @@ fn find(vendor: &str, model: &str) -> Option<Price> {
         return None;
     }
     let start = memmem::find(TABLE.as_bytes(), format!("\n\"{vendor}\": [\n").as_bytes())?;
-    let (section, _) = TABLE.get(start + 1..)?.split_once("\n]")?;
+    let section = TABLE.get(start + 1..)?;
+    let section = section.get(..memmem::find(section.as_bytes(), b"\n]")?)?;
     let place = memmem::find(section.as_bytes(), format!(",\"{model}\"").as_bytes())?;
     let (before, after) = section.split_at_checked(place)?;
     let line = format!("{}{}", before.rsplit('\n').next()?, after.split('\n').next()?);

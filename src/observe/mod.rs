@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use clock::Instant;
 use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer as _};
 use serde_json::json;
 use tracing::Level;
 
 use crate::meter::{Money, Price};
+use crate::wire::text::Writer;
 use crate::wire::{Loss, Usage};
 use metrics::Metrics;
 
@@ -24,7 +24,7 @@ use metrics::Metrics;
 pub const REQUEST_TARGET: &str = "feathergate::request";
 
 /// Everything that is told about one request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Record {
     /// Our id, `x-request-id`.
     pub request_id: String,
@@ -74,6 +74,12 @@ pub struct Record {
     pub error: Option<String>,
     /// What the upstream did not get as the client sent it.
     pub losses: Vec<Loss>,
+    /// The virtual key's id, where the caller has one.
+    pub key: Option<String>,
+    /// Its team's id.
+    pub team: Option<String>,
+    /// Whether bodies go into the log; else they are for the store.
+    pub log_bodies: bool,
     /// The client's body, where bodies are switched on.
     pub request_body: Option<String>,
     /// The answer's body, where bodies are switched on.
@@ -126,6 +132,9 @@ impl Record {
             error_class: None,
             error: None,
             losses: Vec::new(),
+            key: None,
+            team: None,
+            log_bodies: false,
             request_body: None,
             response_body: None,
         }
@@ -174,17 +183,14 @@ impl Observer {
         let times = times(record);
         self.metrics.count(record, [Some(times.first_byte), Some(times.total), times.overhead]);
         if tracing::enabled!(target: REQUEST_TARGET, Level::INFO) {
-            let mut line = line(record, times, self.embedded);
-            line.push('\n');
-            // A full disk or a closed pipe must not fail a request.
-            drop(std::io::stdout().lock().write_all(line.as_bytes()));
+            print(line(record, times, self.embedded));
         }
     }
 
     /// The line that [`emit`](Self::emit) would write now.
     #[must_use]
     pub fn line(&self, record: &Record) -> String {
-        line(record, times(record), self.embedded)
+        String::from_utf8(line(record, times(record), self.embedded)).unwrap_or_default()
     }
 }
 
@@ -201,12 +207,18 @@ fn times(record: &Record) -> Times {
 }
 
 /// A flat JSON object, written entry by entry in the order of reading.
-struct Line<'a>(serde_json::ser::Compound<'a, &'a mut Vec<u8>, serde_json::ser::CompactFormatter>);
+struct Line(Writer);
 
-impl Line<'_> {
+impl Line {
+    fn new(capacity: usize) -> Self {
+        let mut out = Writer::with_capacity(capacity);
+        out.open('{');
+        Self(out)
+    }
+
+    /// Names, ours and those of `tracing`'s fields, are plain words.
     fn put(&mut self, name: &str, value: impl Serialize) {
-        // Writing numbers and strings into memory cannot fail.
-        drop(self.0.serialize_entry(name, &value));
+        self.0.key(name).value(&value);
     }
 
     fn put_known<T: Serialize>(&mut self, name: &str, value: Option<T>) {
@@ -214,13 +226,15 @@ impl Line<'_> {
             self.put(name, value);
         }
     }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.0.close('}');
+        self.0.into_bytes()
+    }
 }
 
-fn line(record: &Record, times: Times, embedded: bool) -> String {
-    let mut out = Vec::with_capacity(640);
-    let mut serializer = serde_json::Serializer::new(&mut out);
-    let Ok(map) = serializer.serialize_map(None) else { return String::new() };
-    let mut line = Line(map);
+fn line(record: &Record, times: Times, embedded: bool) -> Vec<u8> {
+    let mut line = Line::new(640);
     let now = clock::unix_millis();
     let millis = |seconds: f64| (seconds * 1e6).round() / 1e3;
     line.put("timestamp", clock::rfc3339(now));
@@ -230,6 +244,8 @@ fn line(record: &Record, times: Times, embedded: bool) -> String {
     line.put("request_id", &record.request_id);
     line.put_known("invocation_id", record.invocation_id.as_ref());
     line.put("endpoint", record.endpoint);
+    line.put_known("key", record.key.as_ref());
+    line.put_known("team", record.team.as_ref());
     line.put_known("model_group", record.model_group.as_ref());
     line.put_known("deployment", record.deployment.as_ref());
     line.put_known("upstream", record.upstream);
@@ -265,20 +281,26 @@ fn line(record: &Record, times: Times, embedded: bool) -> String {
     // With the reasons: what a client's developer asks next.
     let losses: Vec<String> = record.losses.iter().map(|loss| format!("{}: {}", loss.field, loss.why)).collect();
     line.put_known("losses", Some(losses).filter(|losses| !losses.is_empty()));
-    line.put_known("request_body", record.request_body.as_ref());
-    line.put_known("response_body", record.response_body.as_ref());
+    line.put_known("request_body", record.request_body.as_ref().filter(|_| record.log_bodies));
+    line.put_known("response_body", record.response_body.as_ref().filter(|_| record.log_bodies));
     if embedded && record.model_group.is_some() {
         embed(&mut line, record, times, now);
     }
-    drop(line.0.end());
-    String::from_utf8(out).unwrap_or_default()
+    line.finish()
+}
+
+/// Writes a line to standard output.
+fn print(mut line: Vec<u8>) {
+    line.push(b'\n');
+    // A full disk or a closed pipe must not fail a request.
+    drop(std::io::stdout().lock().write_all(&line));
 }
 
 /// Adds CloudWatch's embedded metric format (AWS, "Embedded metric format specification", 2026-11). Each combination of
 /// dimensions is billed as a metric of its own, so there is the model group and nothing finer.
-fn embed(line: &mut Line<'_>, record: &Record, times: Times, now: u64) {
+fn embed(line: &mut Line, record: &Record, times: Times, now: u64) {
     let mut metrics = Vec::with_capacity(8);
-    let mut metric = |line: &mut Line<'_>, name: &str, unit: &str, value: f64| {
+    let mut metric = |line: &mut Line, name: &str, unit: &str, value: f64| {
         line.put(name, value);
         metrics.push(json!({"Name": name, "Unit": unit}));
     };
@@ -331,21 +353,16 @@ struct JsonLines;
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for JsonLines {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        let mut out = Vec::with_capacity(256);
-        let mut serializer = serde_json::Serializer::new(&mut out);
-        let Ok(map) = serializer.serialize_map(None) else { return };
-        let mut line = Line(map);
+        let mut line = Line::new(256);
         line.put("timestamp", clock::rfc3339(clock::unix_millis()));
         line.put("level", event.metadata().level().as_str());
         line.put("target", event.metadata().target());
         event.record(&mut line);
-        drop(line.0.end());
-        out.push(b'\n');
-        drop(std::io::stdout().lock().write_all(&out));
+        print(line.finish());
     }
 }
 
-impl tracing::field::Visit for Line<'_> {
+impl tracing::field::Visit for Line {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
         self.put(field.name(), format!("{value:?}"));
     }
@@ -385,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_line_leaves_out_what_is_unknown_and_has_no_metrics_off_lambda() {
-        let line: Value = serde_json::from_str(&line(&record(), TIMES, false)).unwrap();
+        let line: Value = serde_json::from_slice(&line(&record(), TIMES, false)).unwrap();
         assert_eq!((&line["ttfb_ms"], &line["overhead_ms"]), (&json!(250.0), &json!(0.812)));
         assert_eq!((&line["input_tokens"], line.get("error"), line.get("_aws")), (&json!(3), None, None));
     }
@@ -393,13 +410,14 @@ mod tests {
     #[test]
     fn a_cost_is_exact_in_the_line_and_a_metric_on_lambda() {
         let mut record = record();
-        let told = |record: &Record| serde_json::from_str::<Value>(&line(record, TIMES, true)).unwrap();
+        let told = |record: &Record| serde_json::from_slice::<Value>(&line(record, TIMES, true)).unwrap();
         assert_eq!((told(&record).get("cost"), told(&record).get("Cost")), (None, None));
         let mut price = Price::default();
         price.set((crate::meter::Kind::Input, None), 100_001);
         price.set((crate::meter::Kind::Output, None), 0);
         record.price = Some(Arc::new(price));
-        assert!(line(&record, TIMES, true).contains(r#","cost":0.000000300003,"#));
+        let line = String::from_utf8(line(&record, TIMES, true)).unwrap();
+        assert!(line.contains(r#","cost":0.000000300003,"#));
         assert_eq!(told(&record)["Cost"], json!(0.000_000_300_003));
     }
 
@@ -408,7 +426,7 @@ mod tests {
         let mut record = record();
         for (micros, want) in [(0, None), (999, None), (1_500, Some(json!(1.5)))] {
             record.queued = Duration::from_micros(micros);
-            let line: Value = serde_json::from_str(&line(&record, TIMES, false)).unwrap();
+            let line: Value = serde_json::from_slice(&line(&record, TIMES, false)).unwrap();
             assert_eq!(line.get("queue_ms"), want.as_ref());
         }
     }
@@ -417,13 +435,13 @@ mod tests {
     fn losses_are_named_with_their_reasons() {
         let mut record = record();
         record.losses = vec![Loss { field: "seed".into(), why: "no such setting".into() }];
-        let line: Value = serde_json::from_str(&line(&record, TIMES, false)).unwrap();
+        let line: Value = serde_json::from_slice(&line(&record, TIMES, false)).unwrap();
         assert_eq!((&line["dropped"], &line["losses"]), (&json!(["seed"]), &json!(["seed: no such setting"])));
     }
 
     #[test]
     fn every_embedded_metric_has_its_value_in_the_line() {
-        let line: Value = serde_json::from_str(&line(&record(), TIMES, true)).unwrap();
+        let line: Value = serde_json::from_slice(&line(&record(), TIMES, true)).unwrap();
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(directive["Dimensions"], json!([[], ["ModelGroup"]]));
         let names: Vec<&str> =

@@ -303,6 +303,10 @@ fn clip(text: &str) -> String {
 }
 
 impl Store for Dynamo {
+    fn far(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "dynamodb"
     }

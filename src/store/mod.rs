@@ -10,7 +10,9 @@ mod books;
 pub mod dynamodb;
 pub mod key;
 pub mod memory;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -28,6 +30,11 @@ use usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery};
 pub trait Store: Send + Sync {
     /// What it is, for the log: `sqlite`, `dynamodb`.
     fn name(&self) -> &'static str;
+
+    /// Whether it is asked over a network, so that something else can be done meanwhile.
+    fn far(&self) -> bool {
+        false
+    }
 
     /// Connects, sets up what is missing and brings an older schema to today's. Called once, before anything else.
     ///

@@ -24,6 +24,7 @@ use crate::meter::ledger::Ledger;
 use batch::{Answer, Job, Work};
 use schema::failed;
 
+const LEDGER: &str = "SELECT scope, body FROM ledgers WHERE scope = $1";
 /// How many jobs a transaction does at most: the first of them waits for the last.
 const TOGETHER: usize = 128;
 
@@ -116,10 +117,11 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreErr
 }
 
 fn write_all(mut connection: Connection, jobs: &Receiver<Job>, keep: Keep) {
+    let mut known = batch::Known::default();
     while let Ok(first) = jobs.recv() {
         let mut together = vec![first];
         together.extend(jobs.try_iter().take(TOGETHER - 1));
-        batch::run(&mut connection, together, keep);
+        batch::run(&mut connection, &mut known, together, keep);
     }
 }
 
@@ -199,7 +201,7 @@ impl Store for Sqlite {
         let names: Vec<Value> = scopes.iter().map(|scope| Value::name(scope)).collect();
         async move {
             let read = move |connection: &Connection| {
-                let each = names.into_iter().map(|name| match rows(connection, sql::LEDGER, &[name])?.pop() {
+                let each = names.into_iter().map(|name| match rows(connection, LEDGER, &[name])?.pop() {
                     Some(row) => sql::ledger(row).map(|(_, ledger)| ledger),
                     None => Ok(Ledger::default()),
                 });

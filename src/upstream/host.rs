@@ -16,10 +16,9 @@ const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 
 /// The parts of a deployment after all look-ups.
-#[derive(Default)]
 pub struct Resolved {
     /// The base URL.
-    pub base: String,
+    pub base: Secret,
     /// The key, where the vendor needs one.
     pub key: Option<Secret>,
     /// The API version.
@@ -68,7 +67,7 @@ pub fn head(ask: &Ask<'_>, to: &Resolved, client: &HeaderMap) -> Result<Request<
     match ask.wire {
         Wire::OpenAiChat => {
             if let Some(key) = &to.key {
-                headers.insert(AUTHORIZATION, secret(&format!("Bearer {}", key.expose()), "api_key")?);
+                headers.insert(AUTHORIZATION, bearer(key)?);
             }
             if let Some(organization) = &to.organization {
                 headers.insert("openai-organization", secret(organization, "organization")?);
@@ -86,7 +85,7 @@ pub fn head(ask: &Ask<'_>, to: &Resolved, client: &HeaderMap) -> Result<Request<
             if let Some(key) = &to.key {
                 // OAuth tokens of a Claude subscription go where bearer tokens go.
                 if key.expose().starts_with("sk-ant-oat") {
-                    headers.insert(AUTHORIZATION, secret(&format!("Bearer {}", key.expose()), "api_key")?);
+                    headers.insert(AUTHORIZATION, bearer(key)?);
                 } else {
                     headers.insert("x-api-key", secret(key.expose(), "api_key")?);
                 }
@@ -123,14 +122,16 @@ fn betas(needed: &[&'static str], to: &Resolved, client: &HeaderMap) -> Option<H
 }
 
 fn url(ask: &Ask<'_>, to: &Resolved) -> Result<Uri, String> {
-    let base = to.base.trim_end_matches('/');
+    let base = to.base.expose().trim_end_matches('/');
     let model = || segment(ask.model);
     let mut url = match (ask.wire, ask.task) {
-        (Wire::OpenAiChat, Task::Direct(path)) => format!("{base}{}", path.path()),
-        (Wire::OpenAiChat, Task::Chat(..)) => format!("{base}/chat/completions"),
-        (Wire::AnthropicMessages, Task::Chat(_, Operation::CountTokens)) => format!("{base}/v1/messages/count_tokens"),
+        (Wire::OpenAiChat, Task::Direct(path)) => [base, path.path()].concat(),
+        (Wire::OpenAiChat, Task::Chat(..)) => [base, "/chat/completions"].concat(),
+        (Wire::AnthropicMessages, Task::Chat(_, Operation::CountTokens)) => {
+            [base, "/v1/messages/count_tokens"].concat()
+        }
         (Wire::AnthropicMessages, Task::Chat(_, Operation::Generate) | Task::Direct(_)) => {
-            format!("{base}/v1/messages")
+            [base, "/v1/messages"].concat()
         }
         (Wire::Gemini, Task::Direct(_)) => format!("{base}/models/{}:batchEmbedContents", model()),
         (Wire::Gemini, Task::Chat(_, Operation::CountTokens)) => format!("{base}/models/{}:countTokens", model()),
@@ -143,7 +144,7 @@ fn url(ask: &Ask<'_>, to: &Resolved) -> Result<Uri, String> {
         url.push_str("?api-version=");
         url.push_str(version);
     }
-    let uri: Uri = url.parse().map_err(|_| "its `api_base` or `api_version` makes no valid URL".to_owned())?;
+    let uri = Uri::try_from(url).map_err(|_| "its `api_base` or `api_version` makes no valid URL".to_owned())?;
     match uri.scheme_str() {
         Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(uri),
         _ => Err("its `api_base` must be a URL that begins with `https://` or `http://`".to_owned()),
@@ -176,6 +177,10 @@ fn copy(names: &[HeaderName], from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
+fn bearer(key: &Secret) -> Result<HeaderValue, String> {
+    secret(&["Bearer ", key.expose()].concat(), "api_key")
+}
+
 fn secret(text: &str, what: &str) -> Result<HeaderValue, String> {
     let mut value = HeaderValue::from_str(text)
         .map_err(|_| format!("its `{what}` holds a character that cannot stand in an HTTP header"))?;
@@ -189,7 +194,8 @@ mod tests {
     use crate::wire::direct::Path;
 
     fn to(base: &str) -> Resolved {
-        Resolved { base: base.to_owned(), key: Some(Secret::new("sk-up")), ..Resolved::default() }
+        let (base, key) = (Secret::new(base), Some(Secret::new("sk-up")));
+        Resolved { base, key, version: None, organization: None, headers: Vec::new() }
     }
 
     const COUNT: Task = Task::Chat(Wire::AnthropicMessages, Operation::CountTokens);

@@ -9,8 +9,9 @@ pub mod host;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use futures::Stream;
-use futures::future::BoxFuture;
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt as _, Stream};
 
 /// The body of an upstream's answer, as it arrives.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, SendError>> + Send>>;
@@ -33,4 +34,24 @@ pub trait Upstream: Send + Sync {
     /// # Errors
     /// [`SendError`] where there is no answer at all; an answer with a failure status is none.
     fn send(&self, request: http::Request<Bytes>) -> BoxFuture<'_, Result<http::Response<ByteStream>, SendError>>;
+
+    /// The same, but nothing that could be answered goes out before there is `leave` to send it. The way there may be made
+    /// meanwhile, up to the head of the request.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send)'s, and [`SendError::Broken`] where leave is refused.
+    fn send_with(
+        &self,
+        request: http::Request<Bytes>,
+        leave: Leave,
+    ) -> BoxFuture<'_, Result<http::Response<ByteStream>, SendError>> {
+        async move {
+            leave.await.map_err(|_| SendError::Broken("it was not allowed to go".to_owned()))?;
+            self.send(request).await
+        }
+        .boxed()
+    }
 }
+
+/// Leave to send a request: given with a message, refused by dropping the sender.
+pub type Leave = Shared<oneshot::Receiver<()>>;

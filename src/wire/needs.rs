@@ -1,7 +1,9 @@
 //! What a request needs of the model that answers it, seen without reading the conversation: most bodies are passed over at the
 //! speed of a search for a few words.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
@@ -13,6 +15,11 @@ use super::lax::{Lax, Shape, objects};
 use super::profile::{Profile, Reasons};
 use super::text::Str;
 use super::{estimate, media};
+
+/// The words that the parts with media are known by, in each dialect.
+static OPENAI: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| [r#"_url""#, r#""input_audio""#, r#""file""#].map(Finder::new));
+static ANTHROPIC: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [r#""image""#, r#""document""#].map(Finder::new));
 
 /// What a request needs.
 ///
@@ -119,12 +126,12 @@ impl Needs {
     /// Looks for media in the messages. The words that the parts with media are known by stand in no other text of most
     /// conversations: within a string their quotes would be escaped.
     fn messages(&mut self, wire: Wire, messages: &str) {
-        let words: &[&[u8]] = match wire {
-            Wire::OpenAiChat => &[b"_url\"", b"\"input_audio\"", b"\"file\""],
-            Wire::AnthropicMessages => &[b"\"image\"", b"\"document\""],
-            Wire::Gemini => &[],
+        let words = match wire {
+            Wire::OpenAiChat => OPENAI.as_slice(),
+            Wire::AnthropicMessages => ANTHROPIC.as_slice(),
+            Wire::Gemini => return,
         };
-        if !words.iter().any(|word| memmem::find(messages.as_bytes(), word).is_some()) {
+        if !words.iter().any(|word| word.find(messages.as_bytes()).is_some()) {
             return;
         }
         for message in serde_json::from_str::<Lax<Vec<Part<'_>>>>(messages).ok().and_then(|it| it.0).unwrap_or_default()

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 use std::ops::Deref;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// A string, borrowed unless it holds escapes. Unlike a `Cow` it also borrows inside `Option` and `Vec`.
@@ -320,9 +320,14 @@ impl Writer {
 
     /// A string.
     pub fn string(&mut self, text: &str) -> &mut Self {
+        self.value(&text)
+    }
+
+    /// Anything that serializes to a JSON value without failing.
+    pub fn value(&mut self, value: &impl Serialize) -> &mut Self {
         self.separate();
         // Writing into memory cannot fail.
-        let _ = serde_json::to_writer(&mut self.out, text);
+        let _ = serde_json::to_writer(&mut self.out, value);
         self
     }
 

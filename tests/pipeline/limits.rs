@@ -322,7 +322,7 @@ async fn every_end_of_a_request_frees_its_place() {
         // A buffered answer.
         script(json_answer(200, "{}"));
         assert_eq!(rig.ask(chat("chat", false)).await.status, 200, "{yaml}: the body is over, though not dropped yet");
-        after.run(rig.gateway.observer());
+        after.run(rig.gateway.observer()).await;
         drop(body);
         // A client that leaves within a stream.
         script(stream());

@@ -171,6 +171,7 @@ impl World {
             deadline: time.map(|time| began + time),
             exposure: Exposure::Loopback,
             signed: false,
+            signer: None,
             after: Some(after.clone()),
             peer: None,
         };
@@ -180,9 +181,10 @@ impl World {
         let took = clock::now() - began;
         let mut calls = self.hosts.calls.lock().unwrap().clone();
         let calls = calls.split_off(before);
-        let records = after.take();
+        let records = after.records();
         assert_eq!(records.len(), 1, "one request is one record");
         let line = self.gateway.observer().line(&records[0]);
+        after.run(self.gateway.observer()).await;
         let mut log: Value = serde_json::from_str(&line).unwrap();
         let fields = log.as_object_mut().unwrap();
         for name in ["timestamp", "level", "target", "message", "endpoint"] {

@@ -43,7 +43,7 @@ pub(super) fn limits(reader: &mut Reader<'_>, groups: &[Group]) -> Limits {
     limits
 }
 
-fn stranger(reader: &mut Reader<'_>, place: &Place, key: &str, known: &[&'static str]) {
+pub(super) fn stranger(reader: &mut Reader<'_>, place: &Place, key: &str, known: &[&'static str]) {
     let near = nearest(key, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
     let near = near.unwrap_or_else(|| format!("; the keys here are `{}`", known.join("`, `")));
     reader.error(place, format!("`{}` is no key known here{near}", shown(key)));
@@ -76,8 +76,21 @@ fn limit(reader: &mut Reader<'_>, place: &Place, node: &Node, mut limit: Limit) 
     limit
 }
 
-/// Names first, then patterns, the longest first: the first that fits a group is its limit.
 fn models(reader: &mut Reader<'_>, place: &Place, node: &Node, groups: &[Group]) -> Vec<(String, Limit)> {
+    by_likeness(reader, place, node, groups, |reader, place, node| {
+        limit(reader, place, node, Limit { queue: QUEUE, ..Limit::default() })
+    })
+}
+
+/// What is said of model groups by name or pattern. Names first, then patterns, the longest first: the first that fits a group is
+/// the group's.
+pub(super) fn by_likeness<T>(
+    reader: &mut Reader<'_>,
+    place: &Place,
+    node: &Node,
+    groups: &[Group],
+    mut read: impl FnMut(&mut Reader<'_>, &Place, &Node) -> T,
+) -> Vec<(String, T)> {
     let mut models = Vec::new();
     for (name, node) in reader.map(place, node) {
         let place = place.key(name);
@@ -86,7 +99,7 @@ fn models(reader: &mut Reader<'_>, place: &Place, node: &Node, groups: &[Group])
             let near = near.map(|near| format!("; did you mean `{}`?", shown(near))).unwrap_or_default();
             reader.warn(&place, format!("no `model_name` is called so{near}"));
         }
-        models.push((name.clone(), limit(reader, &place, node, Limit { queue: QUEUE, ..Limit::default() })));
+        models.push((name.clone(), read(reader, &place, node)));
     }
     models.sort_by_key(|(name, _)| {
         let stars = name.bytes().filter(|byte| *byte == b'*').count();

@@ -9,7 +9,7 @@ use super::super::books::{self, Seen};
 use super::super::sql::{self, Record, Value};
 use super::super::{Admission, Audit, Change, Claim, Hold, Keep, StoreError};
 use super::schema::{busy, failed};
-use super::{execute, rows};
+use super::{LEDGER, execute, rows};
 use crate::meter::ledger::{Estimate, Ledger};
 
 /// How many rows are deleted at a time, so that nobody waits long for a sweep.
@@ -39,13 +39,29 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Result<Answer, StoreError>>,
 }
 
+/// The ledgers as the last transaction of ours left them, which holds for as long as nobody else has written.
+#[derive(Default)]
+pub(super) struct Known {
+    version: i64,
+    ledgers: HashMap<String, Ledger>,
+    /// Those that were looked for, whether or not they are there.
+    read: HashSet<String>,
+}
+
+/// How many ledgers are remembered.
+const REMEMBERED: usize = 1000;
+
 /// Does all jobs and answers each.
-pub(super) fn run(connection: &mut Connection, jobs: Vec<Job>, keep: Keep) {
-    let answers = match transact(connection, &jobs, keep) {
+pub(super) fn run(connection: &mut Connection, known: &mut Known, jobs: Vec<Job>, keep: Keep) {
+    let answers = match transact(connection, known, &jobs, keep) {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         // One may be at fault for all: each alone. But where the file does not get free, nobody waits for it once more.
         Err(error) if error != busy() && jobs.len() > 1 => {
-            jobs.iter().map(|job| alone(connection, job, keep)).collect()
+            let mut alone = |job| {
+                let mut answers = transact(connection, known, std::slice::from_ref(job), keep)?;
+                answers.pop().ok_or_else(|| StoreError::Corrupt("no answer".into()))
+            };
+            jobs.iter().map(&mut alone).collect()
         }
         Err(error) => jobs.iter().map(|_| Err(error.clone())).collect::<Vec<_>>(),
     };
@@ -55,23 +71,27 @@ pub(super) fn run(connection: &mut Connection, jobs: Vec<Job>, keep: Keep) {
     }
 }
 
-fn alone(connection: &mut Connection, job: &Job, keep: Keep) -> Result<Answer, StoreError> {
-    let mut answers = transact(connection, std::slice::from_ref(job), keep)?;
-    answers.pop().ok_or_else(|| StoreError::Corrupt("no answer".into()))
-}
-
-fn transact(connection: &mut Connection, jobs: &[Job], keep: Keep) -> Result<Vec<Answer>, StoreError> {
+fn transact(
+    connection: &mut Connection,
+    known: &mut Known,
+    jobs: &[Job],
+    keep: Keep,
+) -> Result<Vec<Answer>, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let mut batch = Batch {
-        transaction: &transaction,
-        keep,
-        ledgers: HashMap::new(),
-        read: HashSet::new(),
-        changed: HashSet::new(),
-    };
+    let version = rows(&transaction, "PRAGMA data_version", &[])?.pop().and_then(|row| row.into_iter().next());
+    let version = if let Some(Value::Whole(version)) = version { version } else { 0 };
+    // What goes wrong from here on leaves nothing to remember.
+    let Known { version: before, mut ledgers, mut read } = std::mem::take(known);
+    if before != version || read.len() > REMEMBERED {
+        ledgers.clear();
+        read.clear();
+    }
+    let mut batch = Batch { transaction: &transaction, keep, ledgers, read, changed: HashSet::new() };
     let answers = jobs.iter().map(|job| batch.work(&job.work)).collect::<Result<Vec<Answer>, StoreError>>()?;
     batch.write_ledgers()?;
+    let Batch { ledgers, read, .. } = batch;
     transaction.commit().map_err(failed)?;
+    *known = Known { version, ledgers, read };
     Ok(answers)
 }
 
@@ -80,6 +100,7 @@ struct Batch<'a> {
     keep: Keep,
     /// As this transaction leaves them.
     ledgers: HashMap<String, Ledger>,
+    /// Those that were looked for, whether or not they are there.
     read: HashSet<String>,
     changed: HashSet<String>,
 }
@@ -105,7 +126,7 @@ impl Batch<'_> {
     fn read_ledgers<'a>(&mut self, scopes: impl Iterator<Item = &'a String>) -> Result<(), StoreError> {
         for scope in scopes {
             if !self.read.contains(scope) {
-                for row in rows(self.transaction, sql::LEDGER, &[Value::name(scope)])? {
+                for row in rows(self.transaction, LEDGER, &[Value::name(scope)])? {
                     self.ledgers.insert(scope.clone(), sql::ledger(row)?.1);
                 }
                 self.read.insert(scope.clone());

@@ -92,6 +92,12 @@ impl Path {
         matches!(self, Self::ImageEdits | Self::ImageVariations | Self::Transcriptions | Self::Translations)
     }
 
+    /// Whether its answers are text that a model writes, and not numbers, pictures or sound.
+    #[must_use]
+    pub fn writes_text(self) -> bool {
+        matches!(self, Self::Completions | Self::Responses | Self::ResponsesCompact)
+    }
+
     /// The operator's defaults are written for chat completions, and the Responses API refuses a field that it does not know
     /// (`max_tokens`). The other endpoints have deployments of their own.
     fn takes_defaults(self) -> bool {

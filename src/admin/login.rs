@@ -1,0 +1,218 @@
+//! Logging in with an Ed25519 key: a challenge, its signature, a short session.
+//!
+//! A challenge counts once, for a minute and for the fingerprint that asked for it. Whoever asks gets one: the answer, what is
+//! stored and how long it takes do not tell whether a fingerprint is known.
+
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::signature::{ED25519, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+use super::admins::Registered;
+use super::context::{Answer, Context, Stored, json};
+use super::problem::Problem;
+use super::{Actor, Admin};
+use crate::meter::period::Period;
+use crate::observe::clock::rfc3339;
+use crate::store::{Change, Document, Kind, SaveError, StoreError, token};
+
+/// How long a challenge counts.
+const CHALLENGE: u64 = 60_000;
+/// How many challenges a process gives in a minute: each is a write that anybody can ask for.
+const CHALLENGES: u32 = 120;
+/// How long a session lasts, in milliseconds: where nothing is said, at least and at most.
+const SESSION: (u64, u64, u64) = (1_800_000, 900_000, 3_600_000);
+
+/// What is signed to log in. The first line keeps a signature from meaning anything elsewhere.
+#[must_use]
+pub fn signed_text(challenge: &str) -> String {
+    format!("feathergate-login-v1\n{challenge}")
+}
+
+/// Counts the challenges of a minute.
+#[derive(Default)]
+pub(super) struct Rate(Mutex<(u64, u32)>);
+
+impl Rate {
+    fn take(&self, now: u64) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let minute = now / 60_000;
+        if state.0 != minute {
+            *state = (minute, 0);
+        }
+        state.1 = state.1.saturating_add(1);
+        state.1 <= CHALLENGES
+    }
+}
+
+/// A login that was begun.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Challenge {
+    fingerprint: String,
+}
+
+/// A session, by the hash of its token.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Session {
+    pub(super) id: String,
+    pub(super) fingerprint: String,
+    pub(super) created: u64,
+    pub(super) expires: u64,
+}
+
+#[derive(Serialize)]
+struct Challenged<'a> {
+    challenge: &'a str,
+    expires_at: String,
+}
+
+#[derive(Serialize)]
+struct LoggedIn<'a> {
+    token: &'a str,
+    session: &'a str,
+    expires_at: String,
+}
+
+#[derive(Serialize)]
+struct Ended<'a> {
+    session: &'a str,
+}
+
+#[derive(Serialize)]
+struct Sessions<'a> {
+    sessions: Vec<SessionView<'a>>,
+}
+
+#[derive(Serialize)]
+struct SessionView<'a> {
+    session: &'a str,
+    fingerprint: &'a str,
+    created_at: String,
+    expires_at: String,
+}
+
+impl Admin {
+    /// The fingerprint of the administrator whose session's token this is; `None` where there is no such session (any more).
+    ///
+    /// # Errors
+    /// Where the store cannot tell.
+    pub async fn session(&self, token: &str, now: u64) -> Result<Option<String>, StoreError> {
+        if !token::well_formed(token::SESSION_PREFIX, token) {
+            return Ok(None);
+        }
+        let found: Option<Stored<Session>> = self.stored(Kind::Session, &token::hash(token), now).await?;
+        let Some(session) = found.filter(|found| found.value.expires > now) else { return Ok(None) };
+        let fingerprint = session.value.fingerprint;
+        // A session that was begun while its administrator was being removed must not outlive him.
+        let admin = self.store.find(Kind::Admin, &fingerprint, now).await?;
+        Ok(admin.map(|_| fingerprint))
+    }
+
+    pub(super) async fn challenge(&self, context: &Context<'_>) -> Result<Answer, Problem> {
+        if !self.challenges.take(context.now) {
+            return Err(Problem::too_many("too many logins are being begun; try again in a minute"));
+        }
+        let id = token::random(40).ok_or_else(Problem::random)?;
+        let ends = context.now.saturating_add(CHALLENGE);
+        let fingerprint = context.body.text("fingerprint").unwrap_or_default().to_owned();
+        let body = json(&Challenge { fingerprint })?;
+        let document =
+            Document { kind: Kind::Challenge, id: id.clone(), version: 1, unique: None, ends: Some(ends), body };
+        self.commit(context, &[Change::Create(document)], &[]).await?;
+        Answer::of(&Challenged { challenge: &id, expires_at: rfc3339(ends) })
+    }
+
+    pub(super) async fn login(&self, context: &Context<'_>) -> Result<Answer, Problem> {
+        let text = |name: &str| context.body.text(name).unwrap_or_default();
+        let (default, least, most) = SESSION;
+        let lasts = match context.body.text("duration").and_then(Period::parse) {
+            None => default,
+            Some(Period::Seconds(seconds)) if (least..=most).contains(&seconds.saturating_mul(1000)) => seconds * 1000,
+            Some(Period::Seconds(_) | Period::Months(_) | Period::Forever) => {
+                return Err(Problem::field("duration", "must be from `15m` to `1h`"));
+            }
+        };
+        let failed = || {
+            Problem::unauthenticated(
+                "the login failed: the challenge is over or was used, or the signature is not that of a registered key",
+            )
+        };
+        let fingerprint = text("fingerprint");
+        let challenge: Option<Stored<Challenge>> = self.stored(Kind::Challenge, text("challenge"), context.now).await?;
+        let challenge = challenge.filter(|found| found.value.fingerprint == fingerprint).ok_or_else(failed)?;
+        // It is gone before anything is made of it: of two who bring it only one gets any further.
+        match self.store.save(&[challenge.removed()], &[], context.now).await {
+            Ok(()) => {}
+            Err(SaveError::Conflict(_)) => return Err(failed()),
+            Err(SaveError::Store(error)) => return Err(error.into()),
+        }
+        let admin: Option<Stored<Registered>> = self.stored(Kind::Admin, fingerprint, context.now).await?;
+        let admin = admin.ok_or_else(failed)?;
+        let signature = STANDARD.decode(text("signature")).map_err(|_| failed())?;
+        let key = STANDARD.decode(&admin.value.public_key).map_err(|_| failed())?;
+        let message = signed_text(&challenge.document.id);
+        UnparsedPublicKey::new(&ED25519, key).verify(message.as_bytes(), &signature).map_err(|_| failed())?;
+        self.begin(fingerprint, lasts, context).await
+    }
+
+    /// Makes a session.
+    async fn begin(&self, fingerprint: &str, lasts: u64, context: &Context<'_>) -> Result<Answer, Problem> {
+        let token = token::generate(token::SESSION_PREFIX).ok_or_else(Problem::random)?;
+        let id = format!("ses_{}", token::random(20).ok_or_else(Problem::random)?);
+        let expires = context.now.saturating_add(lasts);
+        let session = Session { id, fingerprint: fingerprint.to_owned(), created: context.now, expires };
+        let body = json(&session)?;
+        let document = Document {
+            kind: Kind::Session,
+            id: token::hash(&token),
+            version: 1,
+            unique: None,
+            ends: Some(expires),
+            body: body.clone(),
+        };
+        let actor = Actor::Session { fingerprint: fingerprint.to_owned() };
+        let as_admin = Context { actor: &actor, body: context.body.clone(), query: context.query.clone(), ..*context };
+        let act = as_admin.act("session.create", format!("session {}", session.id), None, Some(body))?;
+        self.commit(context, &[Change::Create(document)], &[act]).await?;
+        Answer::of(&LoggedIn { token: &token, session: &session.id, expires_at: rfc3339(expires) })
+    }
+
+    /// Ends the session of a token. Who has it may.
+    pub(super) async fn logout(&self, context: &Context<'_>) -> Result<Answer, Problem> {
+        let hash = token::hash(context.body.text("token").unwrap_or_default());
+        let found: Option<Stored<Session>> = self.stored(Kind::Session, &hash, context.now).await?;
+        let found =
+            found.ok_or_else(|| Problem::unauthenticated("`token`: there is no such session, or it has ended"))?;
+        let actor = Actor::Session { fingerprint: found.value.fingerprint.clone() };
+        let as_admin = Context { actor: &actor, body: context.body.clone(), query: context.query.clone(), ..*context };
+        self.end(&found, &as_admin).await
+    }
+
+    pub(super) async fn session_list(&self, context: &Context<'_>) -> Result<Answer, Problem> {
+        let sessions = self.every::<Session>(Kind::Session, context.now).await?;
+        let views = sessions.iter().map(|found| {
+            let Session { id, fingerprint, created, expires } = &found.value;
+            SessionView { session: id, fingerprint, created_at: rfc3339(*created), expires_at: rfc3339(*expires) }
+        });
+        Answer::of(&Sessions { sessions: views.collect() })
+    }
+
+    pub(super) async fn session_remove(&self, context: &Context<'_>) -> Result<Answer, Problem> {
+        let id = context.body.text("session").unwrap_or_default();
+        let sessions = self.every::<Session>(Kind::Session, context.now).await?;
+        let found = sessions.into_iter().find(|found| found.value.id == id);
+        let found = found.ok_or_else(|| Problem::unknown("session", "`session`: there is no such session"))?;
+        self.end(&found, context).await
+    }
+
+    async fn end(&self, found: &Stored<Session>, context: &Context<'_>) -> Result<Answer, Problem> {
+        let before = Some(found.document.body.clone());
+        let act = context.act("session.delete", format!("session {}", found.value.id), before, None)?;
+        self.commit(context, &[found.removed()], &[act]).await?;
+        Answer::changed(&Ended { session: &found.value.id })
+    }
+}

@@ -1,0 +1,112 @@
+//! Which store a configuration means, here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::secret::{Text, describe};
+use crate::config::settings::{Settings, StorePlace};
+use crate::gateway::Keeper;
+use crate::gateway::secrets::SecretSource;
+use crate::store::memory::Memory;
+use crate::store::{Keep, Store};
+
+/// The file that a server makes with its first key, where nothing is said of a store.
+const FILE: &str = "feathergate.db";
+
+/// What a store may need of the program.
+pub struct Means<'a> {
+    /// This process is a Lambda instance.
+    pub lambda: bool,
+    /// `FEATHERGATE_TABLE`: the table that the template made.
+    pub table: Option<String>,
+    /// The program's HTTP client.
+    pub http: &'a reqwest::Client,
+    /// Parameter Store.
+    pub secrets: Option<&'a Arc<dyn SecretSource>>,
+    /// Where AWS is.
+    #[cfg(feature = "dynamodb")]
+    pub place: crate::upstream::aws::Place,
+}
+
+/// Finds the store. `None` where there is none: no virtual keys then.
+///
+/// # Errors
+/// Where the configuration names one that this program cannot use, or needs one and there is none.
+pub async fn keeper(settings: &Settings, means: Means<'_>) -> Result<Option<Arc<Keeper>>, String> {
+    let said = &settings.store;
+    let shares = !(said.gateway.limits.none() && said.models.is_empty());
+    let keep = Keep { requests: millis(said.keep_requests), days: millis(said.keep_days) };
+    let (store, dormant): (Arc<dyn Store>, bool) = match &said.place {
+        StorePlace::None => return Ok(None),
+        StorePlace::Memory => (Arc::new(Memory::new(keep)), false),
+        StorePlace::Sqlite(path) => (sqlite(path.clone(), keep)?, false),
+        StorePlace::Dynamo(table) => (dynamo(table.clone(), &means, keep)?, false),
+        StorePlace::Postgres(url) => (postgres(url, &means, keep).await?, false),
+        StorePlace::Unsaid => match &means.table {
+            Some(table) => (dynamo(table.clone(), &means, keep)?, false),
+            None if means.lambda && shares => {
+                return Err("`feathergate.shared_limits` need a store: set FEATHERGATE_TABLE, or `feathergate.store`"
+                    .to_owned());
+            }
+            None if means.lambda || !cfg!(feature = "sqlite") => return Ok(None),
+            // Whoever uses no keys has no file.
+            None => (sqlite(PathBuf::from(FILE), keep)?, !shares && !Path::new(FILE).exists()),
+        },
+    };
+    Ok(Some(Keeper::new(store, dormant)))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(feature = "sqlite")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn sqlite(path: PathBuf, keep: Keep) -> Result<Arc<dyn Store>, String> {
+    Ok(Arc::new(crate::store::sqlite::Sqlite::new(path, keep)))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn sqlite(_: PathBuf, _: Keep) -> Result<Arc<dyn Store>, String> {
+    Err(absent("sqlite"))
+}
+
+#[cfg(feature = "dynamodb")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn dynamo(table: String, means: &Means<'_>, keep: Keep) -> Result<Arc<dyn Store>, String> {
+    Ok(Arc::new(crate::store::dynamodb::Dynamo::new(means.place.clone(), means.http.clone(), table, keep)))
+}
+
+#[cfg(not(feature = "dynamodb"))]
+fn dynamo(_: String, means: &Means<'_>, _: Keep) -> Result<Arc<dyn Store>, String> {
+    let _ = means.http;
+    Err(absent("dynamodb"))
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(url: &Text, means: &Means<'_>, keep: Keep) -> Result<Arc<dyn Store>, String> {
+    let url = match url {
+        Text::Known(url) => url.clone(),
+        Text::Unset(_) => return Err(format!("the store's URL, {}, is not set", describe(url))),
+        Text::Parameter(name) => {
+            let source = means.secrets.ok_or("this build cannot read SSM parameters (feature `ssm`)")?;
+            let (_, found) = source.fetch(std::slice::from_ref(name)).await.pop().ok_or("no answer")?;
+            found.map_err(|error| format!("the store's URL, {}, {error}", describe(url)))?
+        }
+    };
+    let store = crate::store::postgres::Postgres::new(&url, keep).map_err(|error| error.to_string())?;
+    Ok(Arc::new(store))
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "with the feature it may have to fetch the URL")]
+async fn postgres(url: &Text, means: &Means<'_>, _: Keep) -> Result<Arc<dyn Store>, String> {
+    let _ = (describe(url), means.secrets);
+    Err(absent("postgres"))
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "dynamodb", feature = "postgres")))]
+fn absent(feature: &str) -> String {
+    format!("this build has no such store (feature `{feature}`)")
+}

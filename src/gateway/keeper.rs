@@ -1,0 +1,337 @@
+//! The store as requests use it: opened when it is first needed, keys remembered for a while, and no request lost for a store
+//! that does not answer if the operator wants it so.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, OnceCell, watch};
+use tokio::time::{sleep, timeout};
+
+use super::caller::Principal;
+use crate::admin::Admin;
+use crate::observe::clock::{self, Instant};
+use crate::store::key::{Key, Team};
+use crate::store::{Admission, Claim, Document, Kind, Scope, Settlement, Store, StoreError};
+
+/// How long a key is used without looking it up anew: what is changed elsewhere holds here after that time and that of one
+/// look-up, well within the 30 s that are promised.
+const FRESH: Duration = Duration::from_secs(15);
+/// How many keys are remembered.
+const MOST: usize = 10_000;
+/// How many keys are looked through at one time.
+const PAGE: usize = 500;
+/// How long a scope that had no room counts as full.
+const FULL: Duration = Duration::from_secs(10);
+/// How long the store may take to let a request in.
+const ADMIT_TIME: Duration = Duration::from_secs(5);
+/// How long it may take to settle one, with all tries.
+const SETTLE_TIME: Duration = Duration::from_secs(20);
+/// The wait before the second try to settle; the next one is twice as long, and so on.
+const SETTLE_WAIT: Duration = Duration::from_millis(100);
+
+/// The store, and what is remembered of it.
+pub struct Keeper {
+    store: Arc<dyn Store>,
+    admin: Admin,
+    opened: OnceCell<()>,
+    /// Whether it is in use: from the start, or from the first key on.
+    active: AtomicBool,
+    slots: Lock<HashMap<String, Arc<Slot>>>,
+    /// Scopes that had no room, and when.
+    full: Lock<HashMap<String, Instant>>,
+    /// When what administrators have set was last looked up.
+    overlaid: Lock<Option<Instant>>,
+    /// How many settlements are under way, for who waits for them.
+    settling: watch::Sender<usize>,
+}
+
+/// A key that was looked up. Locked while somebody does so: others wait for what he finds.
+#[derive(Default)]
+struct Slot(Mutex<Option<Known>>);
+
+struct Known {
+    at: Instant,
+    principal: Option<Arc<Principal>>,
+}
+
+impl Keeper {
+    /// A keeper of `store`. One that is `dormant` is not touched before somebody comes with a key, or to make one: a gateway
+    /// that uses no keys then has no store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, dormant: bool) -> Arc<Self> {
+        Arc::new(Self {
+            admin: Admin::new(Arc::clone(&store)),
+            store,
+            opened: OnceCell::new(),
+            active: AtomicBool::new(!dormant),
+            slots: Lock::default(),
+            full: Lock::default(),
+            overlaid: Lock::default(),
+            settling: watch::Sender::new(0),
+        })
+    }
+
+    /// The store, ready to be used.
+    ///
+    /// # Errors
+    /// Why it cannot be opened. The next one who asks tries anew.
+    pub async fn store(&self) -> Result<&Arc<dyn Store>, StoreError> {
+        self.opened.get_or_try_init(|| self.store.open()).await?;
+        self.active.store(true, Ordering::Relaxed);
+        Ok(&self.store)
+    }
+
+    /// Its administration, ready to be used.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store)'s.
+    pub(super) async fn admin(&self) -> Result<&Admin, StoreError> {
+        self.store().await.map(|_| &self.admin)
+    }
+
+    /// Opens the store at the start of a server, where it is in use then. One that does not answer yet may do so later.
+    ///
+    /// # Errors
+    /// Where the operator has to mend something first.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        if !self.active() {
+            return Ok(());
+        }
+        match self.store().await {
+            Err(error @ StoreError::Unavailable(_)) => {
+                tracing::warn!(store = self.store.name(), %error, "started without the store");
+                Ok(())
+            }
+            opened => opened.map(|_| ()),
+        }
+    }
+
+    /// Whether a request is called upstream for while it is counted: the store is far, and none of its scopes was full lately.
+    /// Who asks on and on does not make us open connections for nothing.
+    pub(super) fn overlaps(&self, scopes: &[Scope]) -> bool {
+        let full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = |scope: &Scope| full.get(&scope.id).is_some_and(|at| at.elapsed() < FULL);
+        self.store.far() && !scopes.iter().any(lately)
+    }
+
+    /// A scope has no room.
+    fn note_full(&self, scope: &Scope) {
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.retain(|_, at| at.elapsed() < FULL);
+        if full.len() < MOST {
+            full.insert(scope.id.clone(), clock::now());
+        }
+    }
+
+    /// Whether requests are recorded.
+    pub(super) fn active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Who holds the secret of this hash. `stale`: what was known before will do where the store does not answer.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn principal(&self, hash: &str, stale: bool) -> Result<Option<Arc<Principal>>, StoreError> {
+        let slot = self.slot(hash);
+        let mut known = slot.0.lock().await;
+        if let Some(known) = known.as_ref().filter(|known| known.at.elapsed() < FRESH) {
+            return Ok(known.principal.clone());
+        }
+        match self.look_up(hash).await {
+            Ok(principal) => {
+                *known = Some(Known { at: clock::now(), principal: principal.clone() });
+                Ok(principal)
+            }
+            Err(error) => match known.as_ref().filter(|_| stale) {
+                Some(known) => {
+                    tracing::warn!(store = self.store.name(), %error, "a key is used as it was: the store does not answer");
+                    Ok(known.principal.clone())
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    /// Forgets all keys and settings: somebody has changed one.
+    pub(super) fn forget(&self) {
+        self.slots().clear();
+        *self.overlaid.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it is for the one who asks to look up what administrators have set; nobody else need do so for a while.
+    pub(super) fn overlay_is_due(&self) -> bool {
+        if !self.active() {
+            return false;
+        }
+        let mut last = self.overlaid.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= FRESH);
+        if due {
+            *last = Some(clock::now());
+        }
+        due
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, hash: &str) -> Arc<Slot> {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get(hash) {
+            return Arc::clone(slot);
+        }
+        if slots.len() >= MOST {
+            slots.clear();
+        }
+        Arc::clone(slots.entry(hash.to_owned()).or_default())
+    }
+
+    async fn look_up(&self, hash: &str) -> Result<Option<Arc<Principal>>, StoreError> {
+        let store = self.store().await?;
+        let now = clock::unix_millis();
+        let Some(document) = store.find(Kind::Key, hash, now).await? else { return Ok(None) };
+        let key: Key = read(&document)?;
+        let team = match &key.team {
+            None => None,
+            Some(team) => match store.find(Kind::Team, team, now).await? {
+                Some(document) => Some(read::<Team>(&document)?),
+                // Its limits cannot be held any more.
+                None => {
+                    return Err(StoreError::Corrupt(format!("the key `{}` belongs to a team that is gone", key.id)));
+                }
+            },
+        };
+        Ok(Some(Arc::new(Principal::new(key, team))))
+    }
+
+    /// Whose requests AWS has signed with this ARN, as far as a key is bound to it: by the whole of it, or else by the longest
+    /// beginning. All keys are looked through, which is done once in a while for each signer.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn signed(&self, arn: &str, stale: bool) -> Result<Option<Arc<Principal>>, StoreError> {
+        let slot = self.slot(arn);
+        let mut known = slot.0.lock().await;
+        if let Some(known) = known.as_ref().filter(|known| known.at.elapsed() < FRESH) {
+            return Ok(known.principal.clone());
+        }
+        let principal = match self.bound(arn).await? {
+            Some(hash) => self.principal(&hash, stale).await?,
+            None => None,
+        };
+        *known = Some(Known { at: clock::now(), principal: principal.clone() });
+        Ok(principal)
+    }
+
+    /// The hash of the key that is bound to a signer.
+    async fn bound(&self, arn: &str) -> Result<Option<String>, StoreError> {
+        let store = self.store().await?;
+        let (mut best, mut after) = (None, None);
+        loop {
+            let page = store.list(Kind::Key, after.as_deref(), PAGE, clock::unix_millis()).await?;
+            for document in &page {
+                let Some(own) = read::<Key>(document)?.arn else { continue };
+                let fits = own.strip_suffix('*').map_or(own == arn, |start| arn.starts_with(start));
+                // A whole ARN is longer than any beginning of it.
+                if fits && best.as_ref().is_none_or(|(longest, _)| own.len() > *longest || own == arn) {
+                    best = Some((own.len(), document.id.clone()));
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(best.map(|(_, hash)| hash));
+            }
+            after = page.last().map(|document| document.id.clone());
+        }
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// The store's, also where it takes too long: what it has counted by then lapses.
+    pub(super) async fn admit(&self, claim: &Claim) -> Result<Admission, StoreError> {
+        let admitted = async { self.store().await?.admit(claim, clock::unix_millis()).await };
+        let admitted = timeout(ADMIT_TIME, admitted)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {} s", ADMIT_TIME.as_secs()))));
+        if let Ok(Admission::Refused { scope, .. }) = &admitted
+            && let Some(scope) = claim.scopes.get(*scope)
+        {
+            self.note_full(scope);
+        }
+        admitted
+    }
+
+    /// Settles a request, trying again for a while. Nobody waits for it but whoever ends the process.
+    pub(super) async fn settle(&self, settlement: Settlement) {
+        let settled = async {
+            let mut wait = SETTLE_WAIT;
+            loop {
+                let error = match self.store().await {
+                    Ok(store) => match store.settle(&settlement, clock::unix_millis()).await {
+                        Ok(()) => return,
+                        Err(error) => error,
+                    },
+                    Err(error) => error,
+                };
+                if matches!(error, StoreError::Setup(_)) {
+                    return self.lost(&settlement, &error.to_string());
+                }
+                tracing::debug!(%error, "a request is not settled yet");
+                sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
+                wait = (wait * 2).min(Duration::from_secs(3));
+            }
+        };
+        if timeout(SETTLE_TIME, settled).await.is_err() {
+            self.lost(&settlement, "the store did not answer in time");
+        }
+    }
+
+    /// What could not be written stands in the log at least.
+    fn lost(&self, settlement: &Settlement, why: &str) {
+        tracing::error!(
+            store = self.store.name(),
+            request_id = settlement.entry.request_id,
+            tokens = settlement.used.tokens,
+            cost = %settlement.used.cost,
+            "a request could not be settled and stays charged at its estimate: {why}"
+        );
+    }
+
+    /// Settles beside everything else: on a server, where nothing is frozen.
+    pub(super) fn settle_aside(self: &Arc<Self>, settlement: Settlement) {
+        self.settling.send_modify(|count| *count += 1);
+        let keeper = Arc::clone(self);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a server is not frozen after an answer; its end waits for this"
+        )]
+        tokio::spawn(async move {
+            keeper.settle(settlement).await;
+            keeper.settling.send_modify(|count| *count -= 1);
+        });
+    }
+
+    /// Deletes what is past its time, if the store is in use.
+    pub async fn sweep(&self) {
+        if !self.active() {
+            return;
+        }
+        let swept = async { self.store().await?.sweep(clock::unix_millis()).await };
+        if let Err(error) = swept.await {
+            tracing::warn!(store = self.store.name(), %error, "what is past its time was not deleted");
+        }
+    }
+
+    /// Waits until everything is settled.
+    pub async fn settled(&self) {
+        let _ = self.settling.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(document: &Document) -> Result<T, StoreError> {
+    serde_json::from_str(&document.body)
+        .map_err(|error| StoreError::Corrupt(format!("{} `{}`: {error}", document.kind.name(), document.id)))
+}

@@ -1,0 +1,102 @@
+//! The way to administration: who may, what it is told of the configuration, and what is forgotten when it has changed something.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use super::caller::Caller;
+use super::refusal::Refusal;
+use super::{Body, Gateway, State, pages};
+use crate::admin::{self, Access, Actor, Catalog, DeploymentInfo, GroupInfo, Request};
+use crate::observe::clock;
+
+/// Whether a caller may take a route, and as whom.
+pub(super) fn actor(access: Access, caller: &Caller, guarded: bool) -> Result<Actor, Refusal> {
+    let denied = |code, message: &str| Err(Refusal::new(StatusCode::FORBIDDEN, "unauthenticated", message).code(code));
+    match (access, caller) {
+        (Access::Public, _) => Ok(Actor::Nobody),
+        (Access::Caller, Caller::Key(principal)) => Ok(Actor::Key { record: principal.key.clone() }),
+        (_, Caller::Key(_)) => Err(not_an_administrator()),
+        (Access::Master, Caller::Session(_)) => denied("not_the_master_key", "this takes the master key itself"),
+        (_, Caller::Session(fingerprint)) => Ok(Actor::Session { fingerprint: fingerprint.clone() }),
+        (_, Caller::Operator) if guarded => Ok(Actor::Master),
+        (_, Caller::Operator) => {
+            denied("no_master_key", "administration needs a master key; set `general_settings.master_key`")
+        }
+    }
+}
+
+/// What the holder of a virtual key hears where that is not enough.
+pub(super) fn not_an_administrator() -> Refusal {
+    let message = "this takes the master key or an administrator's session";
+    Refusal::new(StatusCode::FORBIDDEN, "unauthenticated", message).code("not_an_administrator")
+}
+
+/// Answers a request to administration.
+pub(super) async fn administer(
+    gateway: &Gateway,
+    state: &State,
+    (method, uri): (&Method, &http::Uri),
+    (body, actor): (&Bytes, &Actor),
+) -> Result<Response<Body>, Refusal> {
+    let Some(keeper) = gateway.keeper() else {
+        return Err(Refusal::setup(
+            "this gateway has no store, so there is nothing to administer; see `feathergate.store`",
+        ));
+    };
+    let admin = keeper.admin().await.map_err(|error| {
+        tracing::error!(%error, "the store cannot be opened");
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()).code("store_unavailable")
+    })?;
+    let now = clock::unix_millis();
+    let request = Request { method, path: uri.path(), query: uri.query(), body, actor, now, catalog: &Models(state) };
+    let reply = admin.handle(request).await;
+    if reply.changed {
+        keeper.forget();
+    }
+    let mut response = Response::new(Body::full(reply.body));
+    *response.status_mut() = reply.status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(admin::Route::WrongMethod { allow }) = admin::route(method, uri.path()) {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    Ok(response)
+}
+
+/// The models of a configuration, as administration tells of them.
+struct Models<'a>(&'a State);
+
+impl Catalog for Models<'_> {
+    fn groups(&self) -> Vec<GroupInfo> {
+        let state = self.0;
+        let groups = state.settings.groups.iter().filter(|group| !group.direct);
+        groups
+            .map(|group| {
+                let (input, output) = pages::limits(group);
+                GroupInfo {
+                    name: group.name.clone(),
+                    mode: group.info.mode.clone().unwrap_or_else(|| "chat".to_owned()),
+                    max_input_tokens: input,
+                    max_output_tokens: output,
+                    supports: pages::capabilities(group),
+                    deployments: group
+                        .deployments
+                        .iter()
+                        .map(|deployment| DeploymentInfo {
+                            id: deployment.id.clone(),
+                            upstream: deployment.vendor.name.to_owned(),
+                            model: deployment.model.clone(),
+                            price: (*deployment.price).clone(),
+                            rpm: deployment.rpm,
+                            tpm: deployment.tpm,
+                        })
+                        .collect(),
+                }
+            })
+            .collect()
+    }
+
+    fn knows(&self, model: &str) -> bool {
+        self.0.table.find(model).is_some()
+    }
+}

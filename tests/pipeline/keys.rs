@@ -1,0 +1,564 @@
+//! Virtual keys: who is let in, what is counted before the call and after it, and what a caller is told of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use feathergate::gateway::Keeper;
+use feathergate::meter::Money;
+use feathergate::meter::ledger::Ledger;
+use feathergate::store::key::{Allowance, Key, Team};
+use feathergate::store::memory::Memory;
+use feathergate::store::token::{KEY_PREFIX, generate, hash};
+use feathergate::store::usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery};
+use feathergate::store::{
+    Admission, Audit, Change, Claim, Document, Keep, Kind, SaveError, Settlement, Store, StoreError,
+};
+use futures::future::BoxFuture;
+
+use super::world::{Does, Part, Seen, World};
+use super::*;
+
+const MASTER: &str = "sk-master-0123456789";
+
+const YAML: &str = "
+model_list:
+- model_name: chat
+  litellm_params: {model: openai/up, api_base: 'http://a/v1', api_key: sk-planted, input_cost_per_token: 1e-6,
+    output_cost_per_token: 2e-6, num_retries: 0}
+- model_name: claude
+  litellm_params: {model: anthropic/up, api_base: 'http://c', api_key: sk-planted, input_cost_per_token: 1e-6,
+    output_cost_per_token: 2e-6}
+- model_name: unpriced
+  litellm_params: {model: openai/up, api_base: 'http://a/v1', api_key: sk-planted}
+- model_name: broken
+  litellm_params: {model: openai/up, api_base: 'http://broken/v1', api_key: sk-planted, num_retries: 0}
+router_settings: {model_group_alias: {nick: chat}}
+general_settings: {master_key: sk-master-0123456789}
+";
+
+/// A store whose lines can be cut.
+struct Cut {
+    inner: Memory,
+    cut: AtomicBool,
+    far: AtomicBool,
+}
+
+macro_rules! unless_cut {
+    ($self:ident, $call:expr) => {
+        if $self.cut.load(Ordering::Relaxed) {
+            async { Err(StoreError::Unavailable("cut".to_owned()).into()) }.boxed()
+        } else {
+            $call
+        }
+    };
+}
+
+impl Store for Cut {
+    fn name(&self) -> &'static str {
+        "cut"
+    }
+    fn far(&self) -> bool {
+        self.far.load(Ordering::Relaxed)
+    }
+    fn open(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        unless_cut!(self, self.inner.open())
+    }
+    fn admit<'a>(&'a self, claim: &'a Claim, now: u64) -> BoxFuture<'a, Result<Admission, StoreError>> {
+        unless_cut!(self, self.inner.admit(claim, now))
+    }
+    fn settle<'a>(&'a self, settlement: &'a Settlement, now: u64) -> BoxFuture<'a, Result<(), StoreError>> {
+        unless_cut!(self, self.inner.settle(settlement, now))
+    }
+    fn ledgers<'a>(&'a self, scopes: &'a [String]) -> BoxFuture<'a, Result<Vec<Ledger>, StoreError>> {
+        unless_cut!(self, self.inner.ledgers(scopes))
+    }
+    fn find<'a>(&'a self, kind: Kind, id: &'a str, now: u64) -> BoxFuture<'a, Result<Option<Document>, StoreError>> {
+        unless_cut!(self, self.inner.find(kind, id, now))
+    }
+    fn list<'a>(
+        &'a self,
+        kind: Kind,
+        after: Option<&'a str>,
+        limit: usize,
+        now: u64,
+    ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
+        unless_cut!(self, self.inner.list(kind, after, limit, now))
+    }
+    fn save<'a>(&'a self, changes: &'a [Change], audit: &'a [Audit], now: u64) -> BoxFuture<'a, Result<(), SaveError>> {
+        unless_cut!(self, self.inner.save(changes, audit, now))
+    }
+    fn entries<'a>(&'a self, query: &'a EntryQuery) -> BoxFuture<'a, Result<EntryPage, StoreError>> {
+        unless_cut!(self, self.inner.entries(query))
+    }
+    fn daily<'a>(&'a self, query: &'a DailyQuery) -> BoxFuture<'a, Result<Vec<Daily>, StoreError>> {
+        unless_cut!(self, self.inner.daily(query))
+    }
+    fn audit<'a>(&'a self, before: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<Audit>, StoreError>> {
+        unless_cut!(self, self.inner.audit(before, limit))
+    }
+    fn sweep(&self, now: u64) -> BoxFuture<'_, Result<(), StoreError>> {
+        unless_cut!(self, self.inner.sweep(now))
+    }
+}
+
+/// A gateway with a store.
+struct Bank {
+    world: World,
+    store: Arc<Cut>,
+}
+
+fn bank(rest: &str, does: &[(&'static str, Vec<Does>)]) -> Bank {
+    let world = World::new(&format!("{YAML}{rest}"), does);
+    let store =
+        Arc::new(Cut { inner: Memory::new(Keep::default()), cut: AtomicBool::new(false), far: AtomicBool::new(false) });
+    world.gateway.keep(Keeper::new(store.clone(), false));
+    Bank { world, store }
+}
+
+fn now() -> u64 {
+    clock::unix_millis()
+}
+
+impl Bank {
+    /// Makes a key and gives its secret.
+    async fn key(&self, key: Key) -> String {
+        let secret = generate(KEY_PREFIX).unwrap();
+        let body = serde_json::to_string(&Key { id: "key_1".to_owned(), ..key }).unwrap();
+        self.put(Kind::Key, &hash(&secret), body).await;
+        secret
+    }
+
+    async fn put(&self, kind: Kind, id: &str, body: String) {
+        let document = Document { kind, id: id.to_owned(), version: 1, unique: None, ends: None, body };
+        self.store.save(&[Change::Create(document)], &[], now()).await.unwrap();
+    }
+
+    async fn limited(&self, allowance: Allowance) -> String {
+        self.key(Key { allowance, ..Key::default() }).await
+    }
+
+    async fn ask(&self, secret: &str, model: &str) -> Seen {
+        self.world.ask(asking("/v1/chat/completions", secret, model, "")).await
+    }
+
+    async fn ledger(&self, scope: &str) -> Ledger {
+        self.store.inner.ledgers(&[scope.to_owned()]).await.unwrap().remove(0)
+    }
+
+    async fn spent(&self, scope: &str) -> u64 {
+        self.ledger(scope).await.spent.values().sum()
+    }
+
+    async fn entries(&self) -> Vec<Entry> {
+        let query = EntryQuery { to: u64::MAX, limit: 100, ..EntryQuery::default() };
+        self.store.inner.entries(&query).await.unwrap().entries
+    }
+}
+
+fn asking(path: &str, secret: &str, model: &str, rest: &str) -> Request<Full<Bytes>> {
+    let body = format!(
+        r#"{{"model":"{model}","max_tokens":10,"messages":[{{"role":"user","content":"hello there"}}]{rest}}}"#
+    );
+    Request::post(path)
+        .header("authorization", format!("Bearer {secret}"))
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .unwrap()
+}
+
+fn error(seen: &Seen) -> (u16, String) {
+    let body: Value = serde_json::from_str(&seen.got.text).unwrap();
+    (seen.got.status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+fn header<'a>(seen: &'a Seen, name: &str) -> Option<&'a str> {
+    seen.got.headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_a_key_is_let_in_and_nobody_else() {
+    let bank = bank("", &[]);
+    let secret = bank.key(Key::default()).await;
+    assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
+    assert_eq!(bank.ask(MASTER, "chat").await.got.status, 200);
+    let mistyped = secret.replace("sk-fg-", "sk-fg-x");
+    for (wrong, word) in [
+        (generate(KEY_PREFIX).unwrap(), "not valid"),
+        (mistyped, "checksum"),
+        ("sk-other-0123456789abc".to_owned(), "not valid"),
+    ] {
+        let seen = bank.ask(&wrong, "chat").await;
+        assert_eq!(error(&seen), (401, "invalid_api_key".to_owned()));
+        assert!(seen.got.text.contains(word), "{}", seen.got.text);
+    }
+    // What cannot be a key is not looked up; the others are remembered for a while, also that they are none.
+    bank.store.cut.store(true, Ordering::Relaxed);
+    assert_eq!(error(&bank.ask("sk-fg-mistyped", "chat").await).0, 401);
+    assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
+    assert_eq!(error(&bank.ask(&generate(KEY_PREFIX).unwrap(), "chat").await), (503, "store_unavailable".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_to_a_key_holds_everywhere_within_half_a_minute() {
+    let bank = bank("", &[]);
+    let secret = bank.key(Key::default()).await;
+    assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
+    let blocked = Key { id: "key_1".to_owned(), blocked: true, ..Key::default() };
+    let document = Document {
+        kind: Kind::Key,
+        id: hash(&secret),
+        version: 2,
+        unique: None,
+        ends: None,
+        body: serde_json::to_string(&blocked).unwrap(),
+    };
+    // By another instance.
+    bank.store.save(&[Change::Replace { document, before: None }], &[], now()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(error(&bank.ask(&secret, "chat").await), (401, "key_blocked".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_sees_and_uses_its_own_models_only() {
+    let bank = bank("", &[]);
+    let secret = bank.key(Key { models: vec!["cha*".to_owned()], ..Key::default() }).await;
+    for (model, want) in [
+        ("chat", (200, "")),
+        ("nick", (200, "")),
+        ("claude", (403, "key_model_access_denied")),
+        ("clade", (403, "key_model_access_denied")),
+    ] {
+        let seen = bank.ask(&secret, model).await;
+        let got = if seen.got.status == 200 { (200, String::new()) } else { error(&seen) };
+        assert_eq!(got, (want.0, want.1.to_owned()), "{model}");
+    }
+    let unknown = bank.ask(&secret, "chaat").await;
+    assert_eq!(error(&unknown), (404, "model_not_found".to_owned()));
+    assert!(unknown.got.text.contains("`chat`") && !unknown.got.text.contains("claude"), "{}", unknown.got.text);
+    let request = Request::get("/v1/models").header("authorization", format!("Bearer {secret}"));
+    let listed = read(bank.world.gateway.handle(request.body(Full::new(Bytes::new())).unwrap(), call()).await).await;
+    let listed: Value = serde_json::from_str(&listed.text).unwrap();
+    let names: Vec<&str> =
+        listed["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["chat", "nick"]);
+    // Fallbacks of its own are no way around.
+    let around = asking("/v1/chat/completions", &secret, "chat", r#","fallbacks":["claude"]"#);
+    assert_eq!(error(&bank.world.ask(around).await), (403, "key_model_access_denied".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_is_set_aside_before_the_call_and_settled_after_it() {
+    let bank = bank("", &[]);
+    // The estimate: some 12 tokens of input at 1e-6 and 10 of output at 2e-6.
+    let max_budget = Some(Money(60_000_000));
+    let soft_budget = Some(Money(50_000_000));
+    let secret = bank.limited(Allowance { max_budget, soft_budget, ..Allowance::default() }).await;
+    let seen = bank.ask(&secret, "chat").await;
+    assert_eq!(seen.got.status, 200);
+    assert_eq!(header(&seen, "x-feathergate-key-max-budget"), Some("0.00006"));
+    // The answer used 3 and 2.
+    assert_eq!(bank.spent("key:key_1").await, 7_000_000);
+    let (mut served, mut warned) = (1, Vec::new());
+    let refused = loop {
+        let seen = bank.ask(&secret, "chat").await;
+        if seen.got.status != 200 {
+            break seen;
+        }
+        warned.push(header(&seen, "x-feathergate-key-soft-budget-exceeded").is_some());
+        served += 1;
+    };
+    assert!(warned.is_sorted() && warned.first() == Some(&false) && warned.last() == Some(&true), "{warned:?}");
+    assert_eq!(error(&refused), (429, "insufficient_quota".to_owned()));
+    assert_eq!(header(&refused, "x-should-retry"), Some("false"));
+    assert!(
+        refused.got.text.contains("this API key has a budget of $0.00006, of which $0.0000"),
+        "{}",
+        refused.got.text
+    );
+    assert_eq!(bank.spent("key:key_1").await, served * 7_000_000);
+    assert!(served * 7_000_000 <= 60_000_000);
+    assert!(refused.calls.is_empty(), "nobody was called");
+    // Refusals are no requests; what was served is recorded to the last token.
+    let entries = bank.entries().await;
+    assert_eq!(entries.len() as u64, served);
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.cost == Some(Money(7_000_000)) && entry.tokens.total() == 5 && !entry.estimated)
+    );
+    // In Anthropic's dialect it has a status of its own.
+    let seen = bank.world.ask(asking("/v1/messages", &secret, "claude", "")).await;
+    assert_eq!(seen.got.status, 402);
+    assert!(seen.got.text.contains("\"type\":\"error\""), "{}", seen.got.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rates_are_told_and_held_for_key_and_team_alike() {
+    for of_team in [false, true] {
+        let bank = bank("", &[]);
+        let allowance = Allowance { rpm_limit: Some(2), tpm_limit: Some(1000), ..Allowance::default() };
+        let secret = if of_team {
+            let team = Team { id: "t".to_owned(), allowance, ..Team::default() };
+            bank.put(Kind::Team, "t", serde_json::to_string(&team).unwrap()).await;
+            bank.key(Key { team: Some("t".to_owned()), ..Key::default() }).await
+        } else {
+            bank.limited(allowance).await
+        };
+        let first = bank.ask(&secret, "chat").await;
+        if !of_team {
+            assert_eq!(header(&first, "x-ratelimit-limit-requests"), Some("2"));
+            assert_eq!(header(&first, "x-ratelimit-remaining-requests"), Some("1"));
+            assert_eq!(header(&first, "x-feathergate-key-tpm-limit"), Some("1000"));
+        }
+        assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
+        let refused = bank.ask(&secret, "chat").await;
+        assert_eq!(error(&refused), (429, "rate_limit_exceeded".to_owned()));
+        let wait: u64 = header(&refused, "retry-after").unwrap().parse().unwrap();
+        assert!((50..=60).contains(&wait), "{wait}");
+        assert_eq!(header(&refused, "x-ratelimit-remaining-requests"), Some("0"));
+        let whose = if of_team {
+            "the team of this API key has 2 requests a minute"
+        } else {
+            "this API key has 2 requests a minute"
+        };
+        assert!(refused.got.text.contains(whose), "{}", refused.got.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_becomes_of_a_request_its_hold_is_settled() {
+    let stream = vec![("content-type", "text/event-stream")];
+    let cut = Does::Answers(0, 200, stream.clone(), vec![Part::Text(ROLE), Part::Text(TEXT), Part::Reset]);
+    let late = Does::Answers(
+        0,
+        200,
+        stream,
+        vec![Part::Text(ROLE), Part::Text(TEXT), Part::Text(STOP), Part::Text(USAGE), Part::Reset],
+    );
+    let cases = [
+        ("answered", Does::Well, false, 7_000_000, 5, false),
+        ("streamed", Does::Well, true, 7_000_000, 5, false),
+        ("refused by the upstream", Does::Answers(0, 500, vec![], vec![Part::Text("{}")]), false, 0, 0, false),
+        ("never reached it", Does::Refuses, true, 0, 0, false),
+        ("cut before it told", cut, true, 0, 0, true),
+        ("cut after it told", late, true, 7_000_000, 5, false),
+    ];
+    for (what, does, streamed, cost, tokens, estimated) in cases {
+        let bank = bank("", &[("a", vec![does])]);
+        let allowance = Allowance {
+            max_budget: Some(Money(Money::DOLLAR)),
+            max_parallel_requests: Some(1),
+            ..Allowance::default()
+        };
+        let secret = bank.limited(allowance).await;
+        let rest = if streamed { r#","stream":true"# } else { "" };
+        bank.world.ask(asking("/v1/chat/completions", &secret, "chat", rest)).await;
+        let ledger = bank.ledger("key:key_1").await;
+        assert!(ledger.holds.is_empty(), "{what}");
+        let entry = bank.entries().await.remove(0);
+        assert_eq!((entry.estimated, Some(Money(ledger.spent.values().sum()))), (estimated, entry.cost), "{what}");
+        if estimated {
+            // What it was admitted with: more than nothing, and the output at 2e-6.
+            assert!(entry.cost > Some(Money(20_000_000)) && entry.tokens.total() > 10, "{what}: {entry:?}");
+        } else {
+            assert_eq!((entry.cost, entry.tokens.total()), (Some(Money(cost)), tokens), "{what}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_silent_requests_wait_for_it_or_pass_as_the_operator_says() {
+    for (setting, status) in [("", 503), ("feathergate: {store: {on_error: open}}\n", 200)] {
+        let bank = bank(setting, &[]);
+        let secret = bank.limited(Allowance { rpm_limit: Some(1), ..Allowance::default() }).await;
+        assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
+        bank.store.cut.store(true, Ordering::Relaxed);
+        let seen = bank.ask(&secret, "chat").await;
+        assert_eq!(seen.got.status, status, "{setting}");
+        assert_eq!(seen.calls.len(), usize::from(status == 200));
+        // Also where the key itself has to be looked up again.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(bank.ask(&secret, "chat").await.got.status, status, "{setting}");
+        assert_eq!(
+            bank.ask(&generate(KEY_PREFIX).unwrap(), "chat").await.got.status,
+            503,
+            "an unknown one never passes"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_models_and_the_gateway_hold_for_the_master_key_too() {
+    let yaml = "
+feathergate: {shared_limits: {gateway: {rpm_limit: 3}, models: {'c*': {rpm_limit: 1}, chat: {rpm_limit: 2}}}}
+litellm_settings: {max_budget: 100, budget_duration: 1mo}
+";
+    let bank = bank(yaml, &[]);
+    for (model, status, whose) in [
+        ("chat", 200, ""),
+        ("chat", 200, ""),
+        ("chat", 429, "the model `chat` has 2 requests a minute"),
+        ("claude", 200, ""),
+        ("unpriced", 429, "this gateway has 3 requests a minute"),
+    ] {
+        let seen = bank.ask(MASTER, model).await;
+        assert_eq!(seen.got.status, status, "{model}: {}", seen.got.text);
+        assert!(seen.got.text.contains(whose), "{}", seen.got.text);
+    }
+    assert_eq!(bank.spent("gateway").await, 21_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_counts_for_the_model_that_it_goes_to() {
+    let yaml = "
+litellm_settings: {fallbacks: [{broken: [chat]}]}
+feathergate: {shared_limits: {models: {broken: {rpm_limit: 9}, chat: {rpm_limit: 1}}}}
+";
+    let broken = vec![Does::Answers(0, 500, vec![], vec![Part::Text("{}")])];
+    let bank = bank(yaml, &[("broken", broken)]);
+    assert_eq!(bank.ask(MASTER, "broken").await.got.status, 200);
+    assert_eq!(bank.ask(MASTER, "broken").await.got.status, 500, "no more room where it would go");
+    assert_eq!(bank.ask(MASTER, "chat").await.got.status, 429);
+    for scope in ["model:broken", "model:chat"] {
+        assert!(bank.ledger(scope).await.holds.is_empty(), "{scope}");
+    }
+    assert_eq!(bank.entries().await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_price_is_refused_where_a_budget_applies_if_the_operator_is_strict() {
+    for (setting, status) in [("", 200), ("feathergate: {store: {strict_pricing: true}}\n", 403)] {
+        let bank = bank(setting, &[]);
+        let secret = bank.limited(Allowance { max_budget: Some(Money(Money::DOLLAR)), ..Allowance::default() }).await;
+        assert_eq!(bank.ask(&secret, "unpriced").await.got.status, status);
+        assert_eq!(bank.ask(MASTER, "unpriced").await.got.status, 200, "no budget applies");
+        let unpriced = bank.entries().await;
+        assert!(unpriced.iter().all(|entry| entry.cost.is_none() && entry.tokens.total() == 5));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_brings_its_own_prompt_and_tags() {
+    let bank = bank("", &[]);
+    let key = Key {
+        alias: Some("alice".to_owned()),
+        system_prompt: Some("You serve {{key_alias}}.".to_owned()),
+        tags: vec!["blue".to_owned()],
+        ..Key::default()
+    };
+    let secret = bank.key(key).await;
+    let seen = bank.world.ask(asking("/v1/chat/completions", &secret, "chat", r#","user":"u-1","tags":["own"]"#)).await;
+    assert!(seen.calls[0].body.contains(r#"{"role":"system","content":"You serve alice."}"#), "{}", seen.calls[0].body);
+    let entry = bank.entries().await.remove(0);
+    assert_eq!(
+        (entry.end_user.as_str(), entry.key_alias.as_str(), entry.tags),
+        ("u-1", "alice", vec!["blue".to_owned(), "own".to_owned()])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_are_stored_where_that_is_switched_on_and_without_secrets() {
+    for (setting, stored) in [("", false), ("feathergate: {store: {store_bodies: true}}\n", true)] {
+        let bank = bank(setting, &[]);
+        let rest = r#","user":"jane@example.com""#;
+        let seen = bank.world.ask(asking("/v1/chat/completions", MASTER, "chat", rest)).await;
+        let entry = bank.entries().await.remove(0);
+        assert_eq!(entry.request_body.is_some(), stored);
+        if stored {
+            let request = entry.request_body.unwrap();
+            assert!(request.contains("hello there") && request.contains("[redacted]") && !request.contains("jane"));
+            assert_eq!(entry.response_body.as_deref(), Some(&*seen.got.text));
+        }
+        assert_eq!(seen.log.get("request_body"), None, "the log is another matter");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_far_store_counts_nothing_is_sent() {
+    let bank = bank("", &[]);
+    bank.store.far.store(true, Ordering::Relaxed);
+    let allowance = Allowance { rpm_limit: Some(2), max_parallel_requests: Some(1), ..Allowance::default() };
+    let secret = bank.limited(allowance).await;
+    for streamed in [false, true] {
+        let rest = if streamed { r#","stream":true"# } else { "" };
+        let seen = bank.world.ask(asking("/v1/chat/completions", &secret, "chat", rest)).await;
+        assert_eq!((seen.got.status, seen.calls.len()), (200, 1), "{}", seen.got.text);
+        assert_eq!(header(&seen, "x-feathergate-key-rpm-limit"), Some("2"));
+    }
+    // The first one that finds no room has been on its way, those after it are not even that.
+    for _ in 0..2 {
+        let seen = bank.ask(&secret, "chat").await;
+        assert_eq!((error(&seen), seen.calls.len()), ((429, "rate_limit_exceeded".to_owned()), 0));
+        assert_eq!((seen.log["attempt"].as_u64(), seen.log.get("deployment")), (Some(0), None));
+    }
+    assert_eq!(bank.entries().await.len(), 2);
+    assert!(bank.ledger("key:key_1").await.holds.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_signs_with_aws_needs_no_key_in_hand() {
+    let bank = bank("", &[]);
+    let role = "arn:aws:sts::123456789012:assumed-role/app";
+    for (id, alias, arn) in [
+        ("0a", "one", format!("{role}/one")),
+        ("0b", "all", format!("{role}/*")),
+        ("0c", "other", "arn:aws:iam::123456789012:user/other".to_owned()),
+    ] {
+        let key = Key { id: id.to_owned(), alias: Some(alias.to_owned()), arn: Some(arn), ..Key::default() };
+        bank.put(Kind::Key, id, serde_json::to_string(&key).unwrap()).await;
+    }
+    for (signer, status, alias) in [
+        (Some(format!("{role}/one")), 200, "one"),
+        (Some(format!("{role}/two")), 200, "all"),
+        (Some("arn:aws:sts::123456789012:assumed-role/app2/one".to_owned()), 401, ""),
+        (None, 401, ""),
+    ] {
+        let before = bank.entries().await.len();
+        let mut request = asking("/v1/chat/completions", "", "chat", "");
+        request.headers_mut().remove("authorization");
+        let answer = read(bank.world.gateway.handle(request, Call { signed: true, signer, ..call() }).await).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        bank.world.gateway.keeper().unwrap().settled().await;
+        let entries = bank.entries().await;
+        assert_eq!((entries.len() - before, status == 200), (usize::from(status == 200), status == 200));
+        assert_eq!(entries.iter().any(|entry| entry.key_alias == alias), status == 200, "{alias}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_administrators_set_lies_over_the_configuration_everywhere() {
+    let bank = bank("", &[]);
+    assert_eq!(bank.ask(MASTER, "old-name").await.got.status, 404);
+    let prices = r#"{"openai/u*":{"input_cost_per_token":0.00001,"output_cost_per_token":0.00002}}"#;
+    bank.put(Kind::Setting, "prices", prices.to_owned()).await;
+    bank.put(Kind::Setting, "redirects", r#"{"old-name":"unpriced"}"#.to_owned()).await;
+    // By another instance.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(bank.ask(MASTER, "old-name").await.got.status, 200);
+    let cost = async |model: &str| bank.entries().await.into_iter().find(|entry| entry.model == model).unwrap().cost;
+    assert_eq!(cost("unpriced").await, Some(Money(70_000_000)));
+    // What the entry itself says stands over it, as it does over the file's prices.
+    bank.ask(MASTER, "chat").await;
+    assert_eq!(cost("chat").await, Some(Money(7_000_000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_opens_no_door_but_the_models() {
+    let bank = bank("", &[]);
+    let secret = bank.key(Key::default()).await;
+    let get = async |path: &str, secret: &str| {
+        let request = Request::get(path).header("authorization", format!("Bearer {secret}"));
+        read(bank.world.gateway.handle(request.body(Full::new(Bytes::new())).unwrap(), call()).await).await
+    };
+    for (path, of_key, of_master) in [
+        ("/health", 200, 200),
+        ("/metrics", 403, 200),
+        ("/key/list", 403, 200),
+        ("/v1/token/balance", 200, 400),
+        ("/v1/models", 200, 200),
+    ] {
+        assert_eq!(get(path, &secret).await.status, of_key, "{path}");
+        assert_eq!(get(path, MASTER).await.status, of_master, "{path}");
+        assert_eq!(get(path, "").await.status == 200, path == "/health", "{path}");
+    }
+    assert!(!get("/health", &secret).await.text.contains("healthy_count"));
+}
