@@ -121,25 +121,12 @@ impl Admin {
         let new = document(&key, token::hash(&secret))?;
         let hash = new.id.clone();
         let (before, after) = (found.document.body.clone(), new.body.clone());
-        let old = self.nameless(&found, context).await?;
         let act = context.act("key.regenerate", subject(&key), Some(before), Some(after))?;
-        if let Err(place) = self.save(context, &[old, Change::Create(new)], &[act]).await? {
+        if let Err(place) = self.save(context, &[found.removed(), Change::Create(new)], &[act]).await? {
             return Err(if place == 1 { alias_taken(key.alias.as_deref()) } else { Problem::lost() });
         }
         let view = self.key_view(&key, &hash, context.now).await?;
         Answer::changed(&WithSecret { key: &secret, token_id: &hash, view })
-    }
-
-    /// The removal of a key whose alias goes on to another document. A name has to be free before the change that takes it, so
-    /// it is given up first; whatever happens then, the key itself still knows its alias, and the next change takes it again.
-    async fn nameless(&self, found: &Stored<Key>, context: &Context<'_>) -> Result<Change, Problem> {
-        if found.document.unique.is_none() {
-            return Ok(found.removed());
-        }
-        let change = found.replaced(&found.value, None)?;
-        let document = change.document().clone();
-        self.commit(context, &[change], &[]).await?;
-        Ok(Change::Remove(document))
     }
 
     pub(super) async fn key_delete(&self, context: &Context<'_>) -> Result<Answer, Problem> {

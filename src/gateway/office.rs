@@ -44,10 +44,19 @@ pub(super) async fn administer(
             "this gateway has no store, so there is nothing to administer; see `feathergate.store`",
         ));
     };
-    let admin = keeper.admin().await.map_err(|error| {
-        tracing::error!(%error, "the store cannot be opened");
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()).code("store_unavailable")
-    })?;
+    // Strangers do not wake a store that nobody uses.
+    let admin = if matches!(actor, Actor::Nobody) && !keeper.active() {
+        if method == Method::POST {
+            let message = "this gateway has no administrators yet; the holder of the master key can register one";
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthenticated", message).code("no_administrators"));
+        }
+        keeper.desk()
+    } else {
+        keeper.admin().await.map_err(|error| {
+            tracing::error!(%error, "the store cannot be opened");
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()).code("store_unavailable")
+        })?
+    };
     let now = clock::unix_millis();
     let request = Request { method, path: uri.path(), query: uri.query(), body, actor, now, catalog: &Models(state) };
     let reply = admin.handle(request).await;
