@@ -348,10 +348,10 @@ fn plain(text: &str) -> Option<String> {
 }
 
 /// The fields of a JSON object with their text, in their order.
-pub(super) struct Object<'a>(pub(super) Vec<(String, &'a RawValue)>);
+pub(crate) struct Object<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 /// Reads them.
-pub(super) fn object(text: &str) -> serde_json::Result<Object<'_>> {
+pub(crate) fn object(text: &str) -> serde_json::Result<Object<'_>> {
     struct Reader;
 
     impl<'de> Visitor<'de> for Reader {
