@@ -12,7 +12,7 @@ use super::{Outside, warn};
 use crate::upstream::client::http_client;
 
 /// How long a call may take. Reports look at many records.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const DEFAULT: &str = "http://127.0.0.1:8080";
 
 /// A gateway, and the right to ask it.

@@ -1,4 +1,4 @@
-//! An administrator's private key: OpenSSH's own format without a passphrase, or PKCS #8 in PEM. Pure but for the signing.
+//! An administrator's private key: `OpenSSH`'s own format without a passphrase, or PKCS #8 in PEM. Pure but for the signing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -55,7 +55,7 @@ fn pem(text: &str, label: &str) -> Option<Result<Vec<u8>, String>> {
     Some(decoded)
 }
 
-/// The fields of OpenSSH's formats, one after the other.
+/// The fields of `OpenSSH`'s formats, one after the other.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

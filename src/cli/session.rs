@@ -16,7 +16,7 @@ pub(super) struct Session {
     pub(super) expires_at: String,
 }
 
-/// Where it is kept: `feathergate/session.json` in $XDG_CONFIG_HOME or ~/.config.
+/// Where it is kept: `feathergate/session.json` in `$XDG_CONFIG_HOME` or `~/.config`.
 fn place(outside: &Outside<'_>) -> Option<PathBuf> {
     let folder = (outside.env)("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = folder.or_else(|| Some(PathBuf::from((outside.env)("HOME")?).join(".config")))?;

@@ -233,7 +233,9 @@ async fn logs(line: &Line, client: &Client) -> Result<(), String> {
             return raw(&answer);
         }
         if line.flag("json").is_some() {
-            new.iter().for_each(|log| print(&format!("{log}\n")));
+            for log in new {
+                print(&format!("{log}\n"));
+            }
         } else if !(new.is_empty() && follows) {
             print(&log_table(&new));
         }
