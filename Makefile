@@ -15,6 +15,8 @@ ifdef CARGO_TARGET_DIR
 TARGET := $(abspath $(CARGO_TARGET_DIR))
 export CARGO_TARGET_DIR := $(TARGET)
 endif
+# What the package for Lambda has in it: no server and no command line, and no store but DynamoDB.
+ON_LAMBDA := lambda,ssm,dynamodb
 ZIP := $(TARGET)/lambda/feathergate/bootstrap.zip
 STAGE := $(TARGET)/stage
 ARM := aarch64-unknown-linux-gnu
@@ -39,7 +41,8 @@ server: ## builds the server for speed rather than size, as target/server/feathe
 	cargo build --locked --profile server
 
 test: tools $(NODE_STAMP) ## installs what the tests need, then runs them all (ARGS= for pytest)
-	cargo test --locked
+	tests/store/postgres.sh cargo test --locked
+	$(VENV)/bin/python -B tests/dynamodb.py cargo test --locked --test store -- dynamodb cost
 	cargo build --locked
 	$(TOOLS) FEATHERGATE_BIN="$${FEATHERGATE_BIN:-$(abspath $(TARGET))/debug/feathergate}" \
 		$(VENV)/bin/python -m pytest tests/python $(ARGS)
@@ -67,7 +70,9 @@ check: tools ## format, lints on each set of features, documents, template; chan
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --locked --lib --no-default-features -- -D warnings
 	cargo clippy --locked --lib --bins --no-default-features --features server -- -D warnings
-	cargo clippy --locked --lib --no-default-features --features lambda,ssm -- -D warnings
+	cargo clippy --locked --lib --bins --no-default-features --features $(ON_LAMBDA) -- -D warnings
+	cargo clippy --locked --lib --no-default-features --features sqlite -- -D warnings
+	cargo clippy --locked --lib --no-default-features --features postgres -- -D warnings
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	$(OFFLINE) $(VENV)/bin/cfn-lint template.yaml
@@ -103,7 +108,7 @@ package: tools arm-target ## the ARM64 zip for Lambda, with the configuration in
 	fi
 	@# cargo-lambda keeps the path of what it includes, so it is called from where the files are.
 	cd $(STAGE) && $(TOOLS) cargo lambda build --release --arm64 --locked --manifest-path "$(CURDIR)/Cargo.toml" \
-		--bin feathergate --output-format zip $$(for file in *; do printf ' --include %s' "$$file"; done)
+		--no-default-features --features $(ON_LAMBDA) --bin feathergate --output-format zip $$(for file in *; do printf ' --include %s' "$$file"; done)
 	@ls -l $(ZIP)
 
 # What `sam build` calls for the function FeatherGate: see its Metadata in template.yaml. SAM shows standard output at once

@@ -7,7 +7,7 @@ the calls can be throttled.
     python tests/dynamodb.py [--throttle 0.3] COMMAND...   runs it with FEATHERGATE_TEST_DYNAMODB and credentials set
     python tests/dynamodb.py --port 5055                   serves until it is stopped
 
-`GET /units` tells the units so far, `POST /units` begins anew.
+`GET /units/TABLE` tells the units so far, `POST` too and begins anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from math import ceil
 from typing import Any
@@ -92,7 +93,7 @@ class Emulator:
         self.backend = dynamodb_backends[ACCOUNT][REGION]
         self.lock, self.throttle, self.dice = threading.Lock(), throttle, random.Random(seed)
         self.tokens: dict[str, tuple[bytes, tuple[str, list, bytes]]] = {}
-        self.writes, self.reads, self.calls, self.throttled = 0, 0.0, 0, 0
+        self.units: dict[str, dict[str, float]] = defaultdict(lambda: {"writes": 0.0, "reads": 0.0})
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -103,17 +104,16 @@ class Emulator:
         return [answer]
 
     def answer(self, environ: dict[str, Any], body: bytes) -> tuple[str, list, bytes]:
-        if environ["PATH_INFO"] == "/units":
-            units = {"writes": self.writes, "reads": self.reads, "calls": self.calls, "throttled": self.throttled}
+        if environ["PATH_INFO"].startswith("/units/"):
+            table = environ["PATH_INFO"].removeprefix("/units/")
+            units = json.dumps(self.units[table]).encode()
             if environ["REQUEST_METHOD"] == "POST":
-                self.writes, self.reads, self.calls, self.throttled = 0, 0.0, 0, 0
-            return "200 OK", [], json.dumps(units).encode()
+                del self.units[table]
+            return "200 OK", [], units
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB") or "Table" in operation:
             return self.ask(environ, body)
-        self.calls += 1
         if self.dice.random() < self.throttle:
-            self.throttled += 1
             return failure("ThrottlingException", "Throughput exceeds the current capacity of your table.")
         request = json.loads(body)
         token = request.get("ClientRequestToken")
@@ -130,7 +130,8 @@ class Emulator:
 
     def ask(self, environ: dict[str, Any], body: bytes) -> tuple[str, list, bytes]:
         seen: list[Any] = []
-        answer = b"".join(self.app(environ | {"wsgi.input": io.BytesIO(body)}, lambda status, headers, *_: seen.extend((status, headers))))
+        environ = environ | {"wsgi.input": io.BytesIO(body)}
+        answer = b"".join(self.app(environ, lambda status, headers, *_: seen.extend((status, headers))))
         return seen[0], seen[1], answer
 
     def sizes(self, request: dict[str, Any]) -> list[int]:
@@ -146,16 +147,18 @@ class Emulator:
 
     def count(self, operation: str, request: dict[str, Any], before: list[int], answer: bytes) -> None:
         factor = 1 if request.get("ConsistentRead") else 0.5
+        first = next(iter(request["TransactItems"][0].values())) if "TransactItems" in request else request
+        units = self.units[first["TableName"]]
         if operation == "GetItem":
-            self.reads += factor * max(1, ceil(sum(before) / 4096))
+            units["reads"] += factor * max(1, ceil(sum(before) / 4096))
         elif operation == "Query":
             found = sum(map(size, json.loads(answer).get("Items", [])))
-            self.reads += factor * max(1, ceil(found / 4096))
+            units["reads"] += factor * max(1, ceil(found / 4096))
         else:
             # A write costs the larger of before and after, also where its condition does not hold; in a transaction twice.
             after = self.sizes(request)
             twice = 2 if operation == "TransactWriteItems" else 1
-            self.writes += sum(twice * max(1, ceil(max(pair) / 1024)) for pair in zip(before, after, strict=True))
+            units["writes"] += sum(twice * max(1, ceil(max(pair) / 1024)) for pair in zip(before, after, strict=True))
 
 
 def failure(code: str, message: str) -> tuple[str, list, bytes]:

@@ -245,6 +245,7 @@ def check_public(stack: dict) -> None:
         "FEATHERGATE_CORS_ORIGINS": ",".join(ORIGINS),
         "FEATHERGATE_RESPONSE": "streamed",
         "FEATHERGATE_SSM_PREFIX": PREFIX,
+        "FEATHERGATE_TABLE": stack["outputs"]["TableName"],
         "RUST_LOG": "warn,feathergate=info",
     }
     same("environment", configuration["Environment"]["Variables"], expected)
@@ -262,7 +263,14 @@ def check_public(stack: dict) -> None:
     check(f"the log group it may write is its own: {may['WriteItsLog'][2]}", may["WriteItsLog"][2] in (group, group + ":*"), may)
     same("what it may do to that", may.pop("WriteItsLog")[1], ["logs:CreateLogStream", "logs:PutLogEvents"])
     parameters = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{PREFIX}/*"
-    same("all else it may do", may, {"ReadItsKeys": ["Allow", "ssm:GetParameters", parameters]})
+    table = boto3.client("dynamodb").describe_table(TableName=stack["outputs"]["TableName"])["Table"]
+    calls = [f"dynamodb:{call}" for call in ("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem")]
+    same("all else it may do", may, {
+        "ReadItsKeys": ["Allow", "ssm:GetParameters", parameters],
+        "KeepItsBooks": ["Allow", calls, table["TableArn"]],
+    })  # fmt: skip
+    same("the table's key", {key["AttributeName"]: key["KeyType"] for key in table["KeySchema"]}, {"pk": "HASH", "sk": "RANGE"})
+    same("how it is paid", table["BillingModeSummary"]["BillingMode"], "PAY_PER_REQUEST")
     groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/feathergate")["logGroups"]
     same("log group", [[group["logGroupName"], group["retentionInDays"]] for group in groups], [["/aws/lambda/feathergate", 30]])
     print("   what the deployer is told:")
@@ -278,6 +286,8 @@ def check_private(stack: dict, key: str) -> None:
     same("who may call without a policy of his own", stack["grants"], [])
     same("response mode", stack["configuration"]["Environment"]["Variables"]["FEATHERGATE_RESPONSE"], "buffered")
     same("reserved concurrency", int(stack["concurrency"] or -1), 5)
+    check("no table, and nothing about one", "TableName" not in stack["outputs"] and "KeepItsBooks" not in stack["may"])
+    check("nor in its environment", not stack["configuration"]["Environment"]["Variables"].get("FEATHERGATE_TABLE"))
     same("KMS", [stack["may"]["DecryptItsKeys"]["Action"], stack["may"]["DecryptItsKeys"]["Resource"]], ["kms:Decrypt", key])
     check("the commands in the outputs are signed", "--aws-sigv4" in stack["outputs"]["TryChat"], stack["outputs"])
 
@@ -337,7 +347,8 @@ def function(folder: Path, variables: dict[str, str], endpoint: str) -> Iterator
         "AWS_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"],
         "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"],
     }
-    environment.write_text("".join(f'{name}="{value}"\n' for name, value in variables.items()))
+    # Where CloudFormation leaves out AWS::NoValue, moto leaves nothing in its place.
+    environment.write_text("".join(f'{name}="{value}"\n' for name, value in variables.items() if value))
     command = ["cargo", "lambda", "watch", "--ignore-changes", "--disable-cors", "--invoke-address", "127.0.0.1"]
     command += ["--invoke-port", str(port), "--env-file", str(environment), "--manifest-path", str(ROOT / "Cargo.toml")]
     print(f"   $ {' '.join(command)}", flush=True)
@@ -440,7 +451,12 @@ def rehearse(folder: Path, stack: ExitStack) -> None:
     template = transform(packaged)
     for name, resource in template["Resources"].items():
         print(f"       {name}: {resource['Type']}")
-    same("resources", sorted(template["Resources"]), ["FeatherGate", "FeatherGateUrl", "LogGroup", "PublicInvoke", "PublicUrl", "Role"])
+    resources = ["FeatherGate", "FeatherGateUrl", "LogGroup", "PublicInvoke", "PublicUrl", "Role", "Table"]
+    same("resources", sorted(template["Resources"]), resources)
+    table = template["Resources"]["Table"]
+    same("the table when the stack goes", [table["DeletionPolicy"], table["UpdateReplacePolicy"]], ["Retain", "Retain"])
+    same("its backup", table["Properties"]["PointInTimeRecoverySpecification"], {"PointInTimeRecoveryEnabled": True})
+    same("what ends by itself", table["Properties"]["TimeToLiveSpecification"], {"AttributeName": "ends", "Enabled": True})
     log = template["Resources"]["FeatherGate"]["Properties"]["LoggingConfig"]
     same("what Lambda does with log lines", log, {
         "ApplicationLogLevel": "DEBUG", "LogFormat": "JSON", "LogGroup": {"Ref": "LogGroup"}, "SystemLogLevel": "INFO",
@@ -452,7 +468,7 @@ def rehearse(folder: Path, stack: ExitStack) -> None:
 
     step("The stack, with every other choice")
     key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
-    choices = {"AuthType": "AWS_IAM", "InvokeMode": "BUFFERED", "ReservedConcurrency": "5", "KmsKeyArn": key}
+    choices = {"AuthType": "AWS_IAM", "InvokeMode": "BUFFERED", "ReservedConcurrency": "5", "KmsKeyArn": key, "Keys": "DISABLED"}
     private = create_stack("feathergate-private", template, choices)
     check_private(private, key)
 

@@ -12,6 +12,9 @@
 #![allow(clippy::cast_possible_truncation, clippy::cloned_ref_to_slice_refs, reason = "small numbers, and plain words")]
 #![allow(clippy::print_stdout, missing_docs, unreachable_pub, reason = "a test talks to its reader")]
 
+#[cfg(feature = "dynamodb")]
+#[path = "store/cost.rs"]
+mod cost;
 #[path = "store/documents.rs"]
 mod documents;
 #[cfg(feature = "dynamodb")]
@@ -29,6 +32,9 @@ mod kit;
 mod lasting;
 #[path = "store/limits.rs"]
 mod limits;
+#[cfg(feature = "postgres")]
+#[path = "store/postgres.rs"]
+mod postgres_kit;
 #[path = "store/records.rs"]
 mod records;
 #[cfg(feature = "sqlite")]
@@ -111,3 +117,5 @@ suite!(memory, Some(crate::kit::memory()));
 suite!(dynamodb, crate::dynamodb_kit::kit(), lasting);
 #[cfg(feature = "sqlite")]
 suite!(sqlite, Some(crate::sqlite_kit::kit()), lasting);
+#[cfg(feature = "postgres")]
+suite!(postgres, crate::postgres_kit::kit(), lasting);

@@ -344,6 +344,8 @@ pub fn weak_key(key: &str) -> Option<&'static str> {
     let key = key.trim().to_ascii_lowercase();
     if WELL_KNOWN.contains(&key.as_str()) {
         Some("everybody knows it from examples")
+    } else if key.starts_with("sk-fg-") || key.starts_with("fgs-") {
+        Some("it begins as virtual keys and sessions do")
     } else if key.len() < 16 {
         Some("it is shorter than 16 characters")
     } else {

@@ -16,9 +16,7 @@ pub(super) fn actor(access: Access, caller: &Caller, guarded: bool) -> Result<Ac
     match (access, caller) {
         (Access::Public, _) => Ok(Actor::Nobody),
         (Access::Caller, Caller::Key(principal)) => Ok(Actor::Key { record: principal.key.clone() }),
-        (_, Caller::Key(_)) => {
-            denied("not_an_administrator", "this takes the master key or an administrator's session")
-        }
+        (_, Caller::Key(_)) => Err(not_an_administrator()),
         (Access::Master, Caller::Session(_)) => denied("not_the_master_key", "this takes the master key itself"),
         (_, Caller::Session(fingerprint)) => Ok(Actor::Session { fingerprint: fingerprint.clone() }),
         (_, Caller::Operator) if guarded => Ok(Actor::Master),
@@ -26,6 +24,12 @@ pub(super) fn actor(access: Access, caller: &Caller, guarded: bool) -> Result<Ac
             denied("no_master_key", "administration needs a master key; set `general_settings.master_key`")
         }
     }
+}
+
+/// What the holder of a virtual key hears where that is not enough.
+pub(super) fn not_an_administrator() -> Refusal {
+    let message = "this takes the master key or an administrator's session";
+    Refusal::new(StatusCode::FORBIDDEN, "unauthenticated", message).code("not_an_administrator")
 }
 
 /// Answers a request to administration.
@@ -40,10 +44,19 @@ pub(super) async fn administer(
             "this gateway has no store, so there is nothing to administer; see `feathergate.store`",
         ));
     };
-    let admin = keeper.admin().await.map_err(|error| {
-        tracing::error!(%error, "the store cannot be opened");
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()).code("store_unavailable")
-    })?;
+    // Strangers do not wake a store that nobody uses.
+    let admin = if matches!(actor, Actor::Nobody) && !keeper.active() {
+        if method == Method::POST {
+            let message = "this gateway has no administrators yet; the holder of the master key can register one";
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthenticated", message).code("no_administrators"));
+        }
+        keeper.desk()
+    } else {
+        keeper.admin().await.map_err(|error| {
+            tracing::error!(%error, "the store cannot be opened");
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()).code("store_unavailable")
+        })?
+    };
     let now = clock::unix_millis();
     let request = Request { method, path: uri.path(), query: uri.query(), body, actor, now, catalog: &Models(state) };
     let reply = admin.handle(request).await;

@@ -30,8 +30,11 @@ impl Overlay {
     }
 
     /// The configuration with this over it.
-    pub(super) fn over(&self, settings: &Settings) -> Settings {
-        let mut settings = settings.clone();
+    pub(super) fn over(&self, settings: &Arc<Settings>) -> Arc<Settings> {
+        if *self == Self::default() {
+            return Arc::clone(settings);
+        }
+        let mut settings = Settings::clone(settings);
         if !self.prices.entries.is_empty() {
             for group in &mut settings.groups {
                 self.price(group);
@@ -46,7 +49,7 @@ impl Overlay {
             hidden: false,
             redirect: true,
         }));
-        settings
+        Arc::new(settings)
     }
 
     fn price(&self, group: &mut Group) {

@@ -286,7 +286,7 @@ mod tests {
             redirect: false,
         };
         settings.aliases = vec![alias("best", "my-claude", false), alias("quiet", "mixed", true)];
-        State::new(settings, None)
+        State::new(Arc::new(settings), None)
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::route::table::{Named, Other, Table};
 /// A configuration in use.
 pub struct State {
     /// What it says.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// What the names in it mean.
     pub table: Table,
     /// Its groups as routing sees them, in the same order, and the state of their deployments.
@@ -31,7 +31,7 @@ pub struct State {
 
 impl State {
     /// Takes up `settings`. What `before` has learned of a deployment with the same id stays known.
-    pub(super) fn new(settings: Settings, before: Option<&Self>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, before: Option<&Self>) -> Self {
         let table = names(&settings);
         let parameters = settings.parameters();
         let router = router(&settings, before);

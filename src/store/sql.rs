@@ -12,7 +12,6 @@ use crate::meter::ledger::Ledger;
 use super::usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery, Sums, Tokens};
 use super::{Audit, Change, Document, Kind, StoreError, token};
 
-pub(super) const LEDGER: &str = "SELECT scope, body FROM ledgers WHERE scope = $1";
 pub(super) const SETTLED: &str = "INSERT INTO settled (id, time) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
 pub(super) const ENTRY: &str = "INSERT INTO entries (id, time, key, team, model, end_user, request_id, failed, body) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
@@ -39,7 +38,7 @@ pub(super) const AUDIT_BEFORE: &str = "SELECT body FROM audit WHERE id < $1 ORDE
 pub(super) const REMEMBERED: u64 = 86_400_000;
 
 /// The columns of [`Sums`], in the order of [`figures`].
-const SUMS: [&str; 11] = [
+pub(super) const SUMS: [&str; 11] = [
     "requests",
     "failures",
     "input",
@@ -101,15 +100,20 @@ impl Value {
         Self::Whole(i64::try_from(rows).unwrap_or(i64::MAX))
     }
 
-    /// A name that is searched for. Of a long one its beginning and a hash: an index takes no more, and clients choose some.
-    pub(super) fn name(name: &str) -> Self {
-        const LONGEST: usize = 200;
-        if name.len() <= LONGEST {
-            return Self::text(name);
-        }
-        let start = name.get(..name.floor_char_boundary(120)).unwrap_or_default();
-        Self::text(&format!("{start}…{}", token::hash(name)))
+    /// A name that is searched for.
+    pub(super) fn name(text: &str) -> Self {
+        Self::Text(name(text))
     }
+}
+
+/// A name as it is searched for. Of a long one its beginning and a hash: an index takes no more, and clients choose some.
+pub(super) fn name(name: &str) -> String {
+    const LONGEST: usize = 200;
+    if name.len() <= LONGEST {
+        return escape(name).into_owned();
+    }
+    let start = name.get(..name.floor_char_boundary(120)).unwrap_or_default();
+    format!("{}…{}", escape(start), token::hash(name))
 }
 
 /// PostgreSQL takes every character but U+0000. Order is kept, as the stores compare bytes.
@@ -134,6 +138,14 @@ impl Columns {
 
     pub(super) fn text(&mut self) -> Result<String, StoreError> {
         self.maybe()?.ok_or_else(odd)
+    }
+
+    /// Text as it stands in the table.
+    fn stored(&mut self) -> Result<String, StoreError> {
+        match self.0.next() {
+            Some(Value::Text(text)) => Ok(text),
+            Some(Value::Null | Value::Whole(_)) | None => Err(odd()),
+        }
     }
 
     pub(super) fn maybe(&mut self) -> Result<Option<String>, StoreError> {
@@ -327,10 +339,10 @@ pub(super) fn listed(kind: Kind, after: Option<&str>, limit: usize, now: u64) ->
     [Value::text(kind.name()), Value::text(after), Value::whole(now), Value::limit(limit)]
 }
 
-/// A row of [`LEDGER`]: the scope's name as [`Value::name`] has it, and what it has used.
+/// A row of `ledgers`: the scope's name as [`Value::name`] has it, and what it has used.
 pub(super) fn ledger(row: Row) -> Result<(String, Ledger), StoreError> {
     let mut row = Columns::of(row);
-    Ok((row.text()?, row.json()?))
+    Ok((row.stored()?, row.json()?))
 }
 
 /// A row of [`SEEN`]: version, unique name, end.

@@ -24,6 +24,7 @@ use crate::meter::ledger::Ledger;
 use batch::{Answer, Job, Work};
 use schema::failed;
 
+const LEDGER: &str = "SELECT scope, body FROM ledgers WHERE scope = $1";
 /// How many jobs a transaction does at most: the first of them waits for the last.
 const TOGETHER: usize = 128;
 
@@ -199,7 +200,7 @@ impl Store for Sqlite {
         let names: Vec<Value> = scopes.iter().map(|scope| Value::name(scope)).collect();
         async move {
             let read = move |connection: &Connection| {
-                let each = names.into_iter().map(|name| match rows(connection, sql::LEDGER, &[name])?.pop() {
+                let each = names.into_iter().map(|name| match rows(connection, LEDGER, &[name])?.pop() {
                     Some(row) => sql::ledger(row).map(|(_, ledger)| ledger),
                     None => Ok(Ledger::default()),
                 });

@@ -540,3 +540,25 @@ async fn what_administrators_set_lies_over_the_configuration_everywhere() {
     bank.ask(MASTER, "chat").await;
     assert_eq!(cost("chat").await, Some(Money(7_000_000)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_opens_no_door_but_the_models() {
+    let bank = bank("", &[]);
+    let secret = bank.key(Key::default()).await;
+    let get = async |path: &str, secret: &str| {
+        let request = Request::get(path).header("authorization", format!("Bearer {secret}"));
+        read(bank.world.gateway.handle(request.body(Full::new(Bytes::new())).unwrap(), call()).await).await
+    };
+    for (path, of_key, of_master) in [
+        ("/health", 200, 200),
+        ("/metrics", 403, 200),
+        ("/key/list", 403, 200),
+        ("/v1/token/balance", 200, 400),
+        ("/v1/models", 200, 200),
+    ] {
+        assert_eq!(get(path, &secret).await.status, of_key, "{path}");
+        assert_eq!(get(path, MASTER).await.status, of_master, "{path}");
+        assert_eq!(get(path, "").await.status == 200, path == "/health", "{path}");
+    }
+    assert!(!get("/health", &secret).await.text.contains("healthy_count"));
+}

@@ -31,7 +31,7 @@ pub fn place() -> Place {
 }
 
 /// A name of this test run's.
-fn table(name: &str) -> String {
+pub fn table(name: &str) -> String {
     format!("{name}.{}", std::process::id())
 }
 
@@ -55,7 +55,7 @@ pub async fn dynamo(name: &str, keep: Keep) -> Dynamo {
         assert!(error.into_service_error().is_resource_in_use_exception());
     }
     // The emulator takes one call after another.
-    Dynamo::new(place(), http_client().unwrap(), table(name), keep).patient(Duration::from_secs(60))
+    Dynamo::new(place(), http_client().unwrap(), table(name), keep).patient(Duration::from_mins(1))
 }
 
 async fn age(name: String) {

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use super::Dynamo;
 use super::expression::{ENDS, Expression, Item, PARTITION, SORT, key, number, number_of, text, text_of};
 use super::table::{Stretch, Transacted, must};
+use crate::store::books::{Seen, fits};
 use crate::store::{Audit, Change, Document, Kind, SaveError, StoreError};
 
 /// The most items that one transaction takes.
@@ -52,7 +53,7 @@ fn plan(changes: &[Change], now: u64) -> Result<(Steps<'_>, Names<'_>), SaveErro
         let here = (document.kind, document.id.as_str());
         if let Some(step) = steps.get_mut(&here) {
             let step: &mut Step<'_> = step;
-            if !follows(step.after, change, now) {
+            if !fits(change, step.after.map(seen), false, now) {
                 return Err(SaveError::Conflict(place));
             }
             step.after = after;
@@ -81,18 +82,8 @@ fn plan(changes: &[Change], now: u64) -> Result<(Steps<'_>, Names<'_>), SaveErro
     Ok((steps, names))
 }
 
-/// Whether a change fits to what one before it made.
-fn follows(there: Option<&Document>, change: &Change, now: u64) -> bool {
-    let there = there.filter(|there| lasts(there.ends, now));
-    match change {
-        Change::Create(_) => there.is_none(),
-        Change::Replace { document, before } => {
-            there.is_some_and(|there| there.version + 1 == document.version && there.unique == *before)
-        }
-        Change::Remove(document) => {
-            there.is_some_and(|there| there.version == document.version && there.unique == document.unique)
-        }
-    }
+fn seen(document: &Document) -> Seen<'_> {
+    Seen { version: document.version, unique: document.unique.as_deref(), ends: document.ends }
 }
 
 fn lasts(ends: Option<u64>, now: u64) -> bool {
@@ -240,7 +231,8 @@ impl Dynamo {
             places.push(step.place);
         }
         for ((kind, name), owner) in &names {
-            let at = key(&format!("NAME#{}", kind.name()), &super::clip(name));
+            // A sort key is never empty, and a name may be.
+            let at = key(&format!("NAME#{}", kind.name()), &format!("={}", super::clip(name)));
             let new = owner.after.map(|document| {
                 let mut item = at.clone();
                 item.insert("i".to_owned(), text(document.id.as_str()));

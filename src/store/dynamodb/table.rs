@@ -204,7 +204,7 @@ impl Table {
     ) -> StoreError {
         match error {
             SdkError::ServiceError(context) => self.answer(context.err().code(), context.err().message(), call),
-            SdkError::TimeoutError(_) => StoreError::Unavailable("DynamoDB did not answer in time".to_owned()),
+            SdkError::TimeoutError(_) => late(),
             _ => unreachable_store(&innermost(error)),
         }
     }
@@ -230,6 +230,9 @@ impl Table {
             | "IncompleteSignatureException") => {
                 StoreError::Setup(format!("DynamoDB does not accept these AWS credentials ({code})"))
             }
+            "ValidationException" if message.contains("Item size") => {
+                StoreError::Setup("this is more than the 400 KB that DynamoDB keeps as one item".to_owned())
+            }
             "ValidationException" => StoreError::Setup(format!(
                 "DynamoDB refuses a call of {call} on the table `{table}`: {message}; the table must have the partition key \
                  `{PARTITION}` and the sort key `{SORT}`, both strings"
@@ -238,6 +241,10 @@ impl Table {
             code => StoreError::Unavailable(format!("DynamoDB: {code}: {message}")),
         }
     }
+}
+
+pub(super) fn late() -> StoreError {
+    StoreError::Unavailable("DynamoDB did not answer in time".to_owned())
 }
 
 fn unreachable_store(cause: &str) -> StoreError {
@@ -251,4 +258,34 @@ fn unreachable_store(cause: &str) -> StoreError {
 /// A value of an item that has to be there.
 pub(super) fn must<'a>(item: &'a Item, name: &str) -> Result<&'a AttributeValue, StoreError> {
     item.get(name).ok_or_else(|| StoreError::Corrupt(format!("an item without `{name}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_can_be_done_and_no_more() {
+        let place = Place { region: Some("eu-west-1".into()), endpoint: None };
+        let table = Table::new(place, crate::upstream::client::http_client().unwrap(), "books".into());
+        let arn = "User: arn:aws:sts::123456789012:assumed-role/x is not authorized to perform: dynamodb:Query";
+        for (code, setup, words) in [
+            (Some("ResourceNotFoundException"), true, "no DynamoDB table `books` in eu-west-1"),
+            (Some("AccessDeniedException"), true, "may not call dynamodb:Query on the table `books`"),
+            (Some("ExpiredTokenException"), true, "does not accept these AWS credentials (ExpiredTokenException)"),
+            (Some("ValidationException"), true, "partition key `pk` and the sort key `sk`"),
+            (Some("ThrottlingException"), false, "ThrottlingException"),
+            (Some("InternalServerError"), false, "InternalServerError"),
+            (None, false, "without a name"),
+        ] {
+            let message = if code == Some("AccessDeniedException") { arn } else { "words" };
+            let error = table.answer(code, Some(message), "Query");
+            assert_eq!(matches!(error, StoreError::Setup(_)), setup, "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(!error.to_string().contains("123456789012"), "{error}");
+        }
+        let missing = unreachable_store("environment variable not set");
+        assert!(matches!(&missing, StoreError::Setup(why) if why.contains("AWS_ACCESS_KEY_ID")), "{missing}");
+        assert!(matches!(unreachable_store("connection refused"), StoreError::Unavailable(_)));
+    }
 }

@@ -9,7 +9,7 @@ use super::super::books::{self, Seen};
 use super::super::sql::{self, Record, Value};
 use super::super::{Admission, Audit, Change, Claim, Hold, Keep, StoreError};
 use super::schema::{busy, failed};
-use super::{execute, rows};
+use super::{LEDGER, execute, rows};
 use crate::meter::ledger::{Estimate, Ledger};
 
 /// How many rows are deleted at a time, so that nobody waits long for a sweep.
@@ -105,7 +105,7 @@ impl Batch<'_> {
     fn read_ledgers<'a>(&mut self, scopes: impl Iterator<Item = &'a String>) -> Result<(), StoreError> {
         for scope in scopes {
             if !self.read.contains(scope) {
-                for row in rows(self.transaction, sql::LEDGER, &[Value::name(scope)])? {
+                for row in rows(self.transaction, LEDGER, &[Value::name(scope)])? {
                     self.ledgers.insert(scope.clone(), sql::ledger(row)?.1);
                 }
                 self.read.insert(scope.clone());
