@@ -38,13 +38,13 @@ general_settings: {master_key: sk-master-0123456789}
 /// A store whose lines can be cut.
 struct Cut {
     inner: Memory,
-    cut: AtomicBool,
+    silent: AtomicBool,
     far: AtomicBool,
 }
 
 macro_rules! unless_cut {
     ($self:ident, $call:expr) => {
-        if $self.cut.load(Ordering::Relaxed) {
+        if $self.silent.load(Ordering::Relaxed) {
             async { Err(StoreError::Unavailable("cut".to_owned()).into()) }.boxed()
         } else {
             $call
@@ -108,8 +108,11 @@ struct Bank {
 
 fn bank(rest: &str, does: &[(&'static str, Vec<Does>)]) -> Bank {
     let world = World::new(&format!("{YAML}{rest}"), does);
-    let store =
-        Arc::new(Cut { inner: Memory::new(Keep::default()), cut: AtomicBool::new(false), far: AtomicBool::new(false) });
+    let store = Arc::new(Cut {
+        inner: Memory::new(Keep::default()),
+        silent: AtomicBool::new(false),
+        far: AtomicBool::new(false),
+    });
     world.gateway.keep(Keeper::new(store.clone(), false));
     Bank { world, store }
 }
@@ -191,7 +194,7 @@ async fn who_holds_a_key_is_let_in_and_nobody_else() {
         assert!(seen.got.text.contains(word), "{}", seen.got.text);
     }
     // What cannot be a key is not looked up; the others are remembered for a while, also that they are none.
-    bank.store.cut.store(true, Ordering::Relaxed);
+    bank.store.silent.store(true, Ordering::Relaxed);
     assert_eq!(error(&bank.ask("sk-fg-mistyped", "chat").await).0, 401);
     assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
     assert_eq!(error(&bank.ask(&generate(KEY_PREFIX).unwrap(), "chat").await), (503, "store_unavailable".to_owned()));
@@ -371,12 +374,12 @@ async fn while_the_store_is_silent_requests_wait_for_it_or_pass_as_the_operator_
         let bank = bank(setting, &[]);
         let secret = bank.limited(Allowance { rpm_limit: Some(1), ..Allowance::default() }).await;
         assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
-        bank.store.cut.store(true, Ordering::Relaxed);
+        bank.store.silent.store(true, Ordering::Relaxed);
         let seen = bank.ask(&secret, "chat").await;
         assert_eq!(seen.got.status, status, "{setting}");
         assert_eq!(seen.calls.len(), usize::from(status == 200));
         // Also where the key itself has to be looked up again.
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(bank.ask(&secret, "chat").await.got.status, status, "{setting}");
         assert_eq!(
             bank.ask(&generate(KEY_PREFIX).unwrap(), "chat").await.got.status,
@@ -561,4 +564,99 @@ async fn a_key_opens_no_door_but_the_models() {
         assert_eq!(get(path, "").await.status == 200, path == "/health", "{path}");
     }
     assert!(!get("/health", &secret).await.text.contains("healthy_count"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_in_for_an_unknown_model_is_counted_and_allowed_like_any_other() {
+    for yaml in ["", "litellm_settings: {default_fallbacks: [chat]}\n"] {
+        let bank = bank(yaml, &[]);
+        let secret = bank.limited(Allowance { rpm_limit: Some(1), ..Allowance::default() }).await;
+        let rest = if yaml.is_empty() { r#","fallbacks":["chat"]"# } else { "" };
+        let ask = async |secret: &str| bank.world.ask(asking("/v1/chat/completions", secret, "nope", rest)).await;
+        assert_eq!(ask(&secret).await.got.status, 200);
+        assert_eq!(ask(&secret).await.got.status, 404, "no room is left where it would go: {yaml}");
+        let entry = bank.entries().await.remove(0);
+        assert_eq!((entry.model.as_str(), entry.cost), ("chat", Some(Money(7_000_000))));
+        assert!(bank.ledger("key:key_1").await.holds.is_empty());
+    }
+    let bank = bank("litellm_settings: {default_fallbacks: [claude]}\n", &[]);
+    let secret = bank.key(Key { models: vec!["ch*".to_owned()], ..Key::default() }).await;
+    assert_eq!(bank.ask(&secret, "cheap").await.got.status, 404, "it may not use what stands in");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_price_and_what_was_given_up_costs_its_estimate() {
+    let limit = || Allowance { max_budget: Some(Money(Money::DOLLAR)), ..Allowance::default() };
+    // A tier of which no price is known.
+    let bank = bank("", &[]);
+    let secret = bank.limited(limit()).await;
+    let seen = bank.world.ask(asking("/v1/chat/completions", &secret, "chat", r#","service_tier":"priority""#)).await;
+    assert_eq!(seen.got.status, 200, "{}", seen.got.text);
+    assert!(bank.spent("key:key_1").await > 20_000_000);
+    assert_eq!(bank.entries().await.remove(0).cost, None);
+    // An upstream that does not answer in time, asked twice.
+    let late = Does::Answers(100_000, 200, vec![], vec![Part::Text("{}")]);
+    let yaml = "litellm_settings: {request_timeout: 60, num_retries: 1}\n";
+    for (setting, calls) in [("", 1), (",\"num_retries\":1,\"timeout\":10", 1)] {
+        let bank = self::bank(yaml, &[("a", vec![late.clone()])]);
+        let secret = bank.limited(limit()).await;
+        let seen = bank.world.ask(asking("/v1/chat/completions", &secret, "chat", setting)).await;
+        assert_eq!((seen.got.status, seen.calls.len()), (504, calls), "{}", seen.got.text);
+        let entry = bank.entries().await.remove(0);
+        assert!(entry.estimated && entry.cost > Some(Money(20_000_000)), "{entry:?}");
+        assert_eq!(Some(Money(bank.spent("key:key_1").await)), entry.cost);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_left_before_its_end_costs_no_less_than_its_estimate() {
+    const BEGUN: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":\"message\",\
+        \"role\":\"assistant\",\"model\":\"up\",\"content\":[],\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n\
+        event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
+        event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n";
+    let stream = vec![("content-type", "text/event-stream")];
+    let claude = Does::Answers(0, 200, stream, vec![Part::Text(BEGUN), Part::Silence(1000), Part::Reset]);
+    let bank = bank("", &[("c", vec![claude])]);
+    let secret = bank.limited(Allowance { max_budget: Some(Money(Money::DOLLAR)), ..Allowance::default() }).await;
+    bank.world.ask(asking("/v1/messages", &secret, "claude", r#","stream":true"#)).await;
+    let entry = bank.entries().await.remove(0);
+    // 3 of input were told, and the 10 of output were set aside.
+    assert_eq!((entry.estimated, entry.tokens.input, entry.tokens.output), (true, 3, 10));
+    assert_eq!((entry.cost, bank.spent("key:key_1").await), (Some(Money(23_000_000)), 23_000_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_he_is_counted_leaves_nothing_behind() {
+    let bank = bank("", &[]);
+    let secret = bank.limited(Allowance { max_parallel_requests: Some(1), ..Allowance::default() }).await;
+    // Somebody has looked the key up, so that the next thing is to be counted.
+    assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
+    for polls in 1..12 {
+        let request = asking("/v1/chat/completions", &secret, "chat", "");
+        let mut answer = Box::pin(bank.world.gateway.handle(request, call()));
+        for _ in 0..polls {
+            if futures::poll!(&mut answer).is_ready() {
+                break;
+            }
+        }
+        drop(answer);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        bank.world.gateway.keeper().unwrap().settled().await;
+        assert!(bank.ledger("key:key_1").await.holds.is_empty(), "after {polls} steps");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_signs_is_bound_to_his_key_whatever_he_sends_with_it() {
+    let bank = bank("", &[]);
+    let arn = Some("arn:aws:iam::123456789012:user/a".to_owned());
+    let key = Key { id: "key_a".to_owned(), arn: arn.clone(), models: vec!["claude".to_owned()], ..Key::default() };
+    bank.put(Kind::Key, "0a", serde_json::to_string(&key).unwrap()).await;
+    for (secret, status) in [("anything", 403), ("", 403), (MASTER, 200)] {
+        let call = Call { signed: true, signer: arn.clone(), ..call() };
+        let got = read(bank.world.gateway.handle(asking("/v1/chat/completions", secret, "chat", ""), call).await).await;
+        assert_eq!(got.status, status, "`{secret}`: {}", got.text);
+    }
 }
