@@ -25,5 +25,7 @@ pub mod admin;
 pub mod gateway;
 
 // Layer 4.
+#[cfg(feature = "server")]
+pub mod cli;
 #[cfg(feature = "service")]
 pub mod front;

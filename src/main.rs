@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 #[cfg(feature = "server")]
+use feathergate::cli;
+#[cfg(feature = "server")]
 use feathergate::config::check;
 #[cfg(feature = "server")]
 use feathergate::config::raw::Document;
@@ -30,6 +32,7 @@ FeatherGate: an LLM gateway in one small binary.
 Usage:
   feathergate [--config FILE] [--bind ADDRESS:PORT]   serve
   feathergate check FILE [--strict]                   say what each key of a configuration does here
+  feathergate admin COMMAND                           keys, teams, usage, logs of a running gateway; admin --help lists all
 
 Options:
   -c, --config FILE    the configuration; else $FEATHERGATE_CONFIG, else ./feathergate.yaml
@@ -53,6 +56,7 @@ package. Levels of the log: RUST_LOG (info, warn, error, off), on Lambda also AW
 enum Command {
     Serve { config: Option<PathBuf>, bind: Option<String> },
     Check { config: Option<PathBuf>, strict: bool },
+    Admin(Vec<std::ffi::OsString>),
     Print(String),
 }
 
@@ -74,6 +78,7 @@ fn command() -> Result<ExitCode, String> {
         }
         Ok(Command::Check { config, strict }) => check(config, strict),
         Ok(Command::Serve { config, bind }) => serve(config, bind),
+        Ok(Command::Admin(arguments)) => cli::run(arguments, &cli::Outside { env: &env }),
         Err(message) => Err(format!("{message}\n\n`feathergate --help` shows how to call it")),
     }
 }
@@ -116,6 +121,9 @@ fn parse() -> Result<Command, String> {
             }
             Long("strict") => strict = true,
             Value(word) if word == "check" && !checking => checking = true,
+            Value(word) if word == "admin" && !checking && config.is_none() && bind.is_none() && !strict => {
+                return Ok(Command::Admin(arguments.raw_args().map_err(|error| error.to_string())?.collect()));
+            }
             Value(file) if checking && config.is_none() => config = Some(PathBuf::from(file)),
             Value(file) if Path::new(&file).exists() => {
                 let file = file.to_string_lossy();

@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 5] = [
     &["config", "observe"],
     &["upstream", "store"],
     &["gateway", "admin"],
-    &["front"],
+    &["front", "cli"],
 ];
 /// Pure rooms, and what must not be named there.
 const PURE: [&str; 5] = ["wire", "route", "prompt", "calendar", "meter"];

@@ -73,9 +73,17 @@ impl<T: Serialize> Stored<T> {
     }
 }
 
+/// The longest document: before and after stand in one entry of the audit log, which every store must take.
+pub(super) const LONGEST: usize = 150_000;
+
 /// What is stored of a value.
 pub(super) fn json(value: &impl Serialize) -> Result<String, Problem> {
-    Ok(serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))?)
+    let text = serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    if text.len() > LONGEST {
+        let message = format!("all fields together must be no longer than {LONGEST} bytes, and are {}", text.len());
+        return Err(Problem::request(message));
+    }
+    Ok(text)
 }
 
 /// An object whose fields keep their order, which counts.

@@ -89,7 +89,9 @@ pub(super) fn allowance(
     {
         return Err(Problem::field("soft_budget", format!("must not be above `max_budget`, which is {most}")));
     }
-    if allowance.budget_duration != before {
+    // `24h` is `1d`.
+    let period = |text: &Option<String>| text.as_deref().and_then(Period::parse);
+    if period(&allowance.budget_duration) != period(&before) {
         *anchor = now;
     }
     Ok(())

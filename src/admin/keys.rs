@@ -7,7 +7,7 @@ use super::keyform;
 use super::problem::{Problem, shown};
 use super::read::Input;
 use super::shape;
-use super::view::KeyView;
+use super::view::{KeyView, User};
 use super::{Actor, Admin};
 use crate::store::key::Key;
 use crate::store::{Change, Document, Kind, token};
@@ -30,7 +30,8 @@ struct WithHash<'a> {
 
 #[derive(Serialize)]
 struct Info<'a> {
-    key: &'a str,
+    /// The hash of the secret; its holder knows the secret itself.
+    key: Option<&'a str>,
     info: KeyView<'a>,
 }
 
@@ -121,25 +122,12 @@ impl Admin {
         let new = document(&key, token::hash(&secret))?;
         let hash = new.id.clone();
         let (before, after) = (found.document.body.clone(), new.body.clone());
-        let old = self.nameless(&found, context).await?;
         let act = context.act("key.regenerate", subject(&key), Some(before), Some(after))?;
-        if let Err(place) = self.save(context, &[old, Change::Create(new)], &[act]).await? {
+        if let Err(place) = self.save(context, &[found.removed(), Change::Create(new)], &[act]).await? {
             return Err(if place == 1 { alias_taken(key.alias.as_deref()) } else { Problem::lost() });
         }
         let view = self.key_view(&key, &hash, context.now).await?;
         Answer::changed(&WithSecret { key: &secret, token_id: &hash, view })
-    }
-
-    /// The removal of a key whose alias goes on to another document. A name has to be free before the change that takes it, so
-    /// it is given up first; whatever happens then, the key itself still knows its alias, and the next change takes it again.
-    async fn nameless(&self, found: &Stored<Key>, context: &Context<'_>) -> Result<Change, Problem> {
-        if found.document.unique.is_none() {
-            return Ok(found.removed());
-        }
-        let change = found.replaced(&found.value, None)?;
-        let document = change.document().clone();
-        self.commit(context, &[change], &[]).await?;
-        Ok(Change::Remove(document))
     }
 
     pub(super) async fn key_delete(&self, context: &Context<'_>) -> Result<Answer, Problem> {
@@ -183,20 +171,28 @@ impl Admin {
 
     pub(super) async fn key_info(&self, context: &Context<'_>) -> Result<Answer, Problem> {
         let named = context.query.text("key");
-        let found = match (context.actor, named) {
-            (Actor::Key { record }, None) => self.key_of(Some(&record.id), "key", context.now).await?,
-            (Actor::Key { record }, Some(named)) => {
-                let found = self.key_of(Some(named), "key", context.now).await;
-                // What is not the caller's own is the same to him whether it exists or not.
-                let own = found.ok().filter(|found| found.value.id == record.id);
-                own.ok_or_else(|| Problem::forbidden("a key may ask for itself only"))?
+        let found = match context.actor {
+            Actor::Key { record } => {
+                let own = match named {
+                    None => true,
+                    Some(named) if shape::key_id(named) => named == record.id,
+                    // What is not the caller's own is the same to him whether it exists or not.
+                    Some(named) => {
+                        let found = self.key_of(Some(named), "key", context.now).await;
+                        found.is_ok_and(|found| found.value.id == record.id)
+                    }
+                };
+                if !own {
+                    return Err(Problem::forbidden("a key may ask for itself only"));
+                }
+                let used = self.used_by(User::key(record, context.now), context.now).await?;
+                let info = KeyView::new(record, None, used, context.now);
+                return Answer::of(&Info { key: None, info });
             }
-            (Actor::Master | Actor::Session { .. } | Actor::Nobody, named) => {
-                self.key_of(named, "key", context.now).await?
-            }
+            Actor::Master | Actor::Session { .. } | Actor::Nobody => self.key_of(named, "key", context.now).await?,
         };
         let hash = &found.document.id;
-        Answer::of(&Info { key: hash, info: self.key_view(&found.value, hash, context.now).await? })
+        Answer::of(&Info { key: Some(hash), info: self.key_view(&found.value, hash, context.now).await? })
     }
 
     /// The key that a field names: by its secret, its hash or its id.

@@ -25,6 +25,9 @@ const CHALLENGES: u32 = 120;
 /// How long a session lasts, in milliseconds: where nothing is said, at least and at most.
 const SESSION: (u64, u64, u64) = (1_800_000, 900_000, 3_600_000);
 
+/// A public key (RFC 8032's first test vector) in place of one that is not there.
+const NOBODY: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
 /// What is signed to log in. The first line keeps a signature from meaning anything elsewhere.
 #[must_use]
 pub fn signed_text(challenge: &str) -> String {
@@ -151,11 +154,15 @@ impl Admin {
             Err(SaveError::Store(error)) => return Err(error.into()),
         }
         let admin: Option<Stored<Registered>> = self.stored(Kind::Admin, fingerprint, context.now).await?;
-        let admin = admin.ok_or_else(failed)?;
         let signature = STANDARD.decode(text("signature")).map_err(|_| failed())?;
-        let key = STANDARD.decode(&admin.value.public_key).map_err(|_| failed())?;
+        // Of nobody's key the signature is looked at as well, so that it takes as long.
+        let key = admin.as_ref().map_or(NOBODY, |admin| admin.value.public_key.as_str());
+        let key = STANDARD.decode(key).map_err(|_| failed())?;
         let message = signed_text(&challenge.document.id);
-        UnparsedPublicKey::new(&ED25519, key).verify(message.as_bytes(), &signature).map_err(|_| failed())?;
+        let fits = UnparsedPublicKey::new(&ED25519, key).verify(message.as_bytes(), &signature).is_ok();
+        if !fits || admin.is_none() {
+            return Err(failed());
+        }
         self.begin(fingerprint, lasts, context).await
     }
 

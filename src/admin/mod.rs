@@ -40,6 +40,8 @@ use context::{Answer, Context};
 pub use login::signed_text;
 use problem::Problem;
 use read::Input;
+#[cfg(feature = "server")]
+pub(crate) use read::object;
 pub use table::Access;
 
 /// The administration of a store.

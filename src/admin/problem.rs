@@ -113,8 +113,9 @@ impl From<StoreError> for Problem {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error")
             }
         };
-        // What exactly the store says is the operator's affair, and he who asks here is one.
-        Self::new(status, kind, error.to_string())
+        // What exactly the store says is the operator's affair, and it is not always he who asks.
+        tracing::error!(%error, "administration failed");
+        Self::new(status, kind, "the store cannot be used now; the log says why".to_owned())
     }
 }
 

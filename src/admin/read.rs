@@ -235,6 +235,10 @@ fn read(of: &Type, raw: &str, at: &str) -> Result<Val, Problem> {
             if raw.len() > OBJECT {
                 return Err(Problem::field(at, format!("must be no longer than {OBJECT} bytes")));
             }
+            if let Some(number) = inexact(raw) {
+                let message = format!("holds {}, which does not fit a number; write it as a text", shown(number));
+                return Err(Problem::field(at, message));
+            }
             let value: Value = serde_json::from_str(raw).map_err(|_| wrong(of, at))?;
             if depth(&value) > DEPTH {
                 return Err(Problem::field(at, format!("must not go deeper than {DEPTH} levels")));
@@ -333,6 +337,32 @@ fn dollars(of: &Type, raw: &str, at: &str) -> Result<Val, Problem> {
     }
 }
 
+/// A whole number in JSON that would lose digits.
+fn inexact(raw: &str) -> Option<&str> {
+    let mut rest = raw;
+    while let Some(start) = rest.find(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
+        let (_, from) = rest.split_at_checked(start)?;
+        if let Some(text) = from.strip_prefix('"') {
+            let mut escaped = false;
+            let end = text.find(|c| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            })?;
+            rest = text.get(end + 1..)?;
+        } else {
+            let end = from.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E')).unwrap_or(from.len());
+            let (number, behind) = from.split_at_checked(end)?;
+            let whole = !number.contains(['.', 'e', 'E']);
+            if whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                return Some(number);
+            }
+            rest = behind;
+        }
+    }
+    None
+}
+
 fn depth(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
@@ -348,10 +378,10 @@ fn plain(text: &str) -> Option<String> {
 }
 
 /// The fields of a JSON object with their text, in their order.
-pub(super) struct Object<'a>(pub(super) Vec<(String, &'a RawValue)>);
+pub(crate) struct Object<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 /// Reads them.
-pub(super) fn object(text: &str) -> serde_json::Result<Object<'_>> {
+pub(crate) fn object(text: &str) -> serde_json::Result<Object<'_>> {
     struct Reader;
 
     impl<'de> Visitor<'de> for Reader {
@@ -383,4 +413,21 @@ fn broken(error: &serde_json::Error) -> Problem {
     }
     let (line, column) = (error.line(), error.column());
     Problem::request(format!("the body is not JSON: it goes wrong at line {line}, column {column}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_that_lose_digits_are_found() {
+        for (raw, want) in [
+            (r#"{"a": 18446744073709551615, "b": -9223372036854775808, "c": 1.5e300}"#, None),
+            (r#"{"a": "18446744073709551616", "b\"\\": "x\\"}"#, None),
+            (r#"{"a": [1, {"b": 18446744073709551616}]}"#, Some("18446744073709551616")),
+            (r#"{"a\"": -9223372036854775809}"#, Some("-9223372036854775809")),
+        ] {
+            assert_eq!(inexact(raw), want, "{raw}");
+        }
+    }
 }

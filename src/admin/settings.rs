@@ -20,8 +20,6 @@ pub const PRICES: &str = "prices";
 /// The id of the document of redirects.
 pub const REDIRECTS: &str = "redirects";
 
-/// The longest document: before and after stand in one entry of the audit log, which every store must take.
-const LONGEST: usize = 100_000;
 /// The dearest token, in units of [`Money`]: what [`meter::rate`] takes.
 const DEAREST: u64 = 1000 * Money::DOLLAR;
 
@@ -98,9 +96,6 @@ impl Admin {
 
     /// Puts a document in place of the one that is there.
     async fn set(&self, name: &'static str, body: String, context: &Context<'_>) -> Result<Answer, Problem> {
-        if body.len() > LONGEST {
-            return Err(Problem::field(name, format!("must be no longer than {LONGEST} bytes")));
-        }
         let found = self.setting(name, context.now).await?;
         let there = found.as_ref().map_or(0, |found| found.version);
         if let Some(version) = context.body.get::<Option<u64>>("version")
@@ -143,7 +138,9 @@ impl Admin {
     }
 
     pub(super) async fn set_redirects(&self, context: &Context<'_>) -> Result<Answer, Problem> {
-        let redirects = said_redirects(context)?;
+        let old = self.setting(REDIRECTS, context.now).await?;
+        let old = old.map_or_else(|| Ok(Redirects::new()), |old| redirects(&old.body))?;
+        let redirects = said_redirects(context, &old)?;
         self.set(REDIRECTS, json(&Ordered(&redirects))?, context).await
     }
 }
@@ -180,8 +177,8 @@ fn said_prices(input: &Input) -> Result<Prices, Problem> {
     Ok(prices)
 }
 
-/// The redirects that a request sets: each leads to a model.
-fn said_redirects(context: &Context<'_>) -> Result<Redirects, Problem> {
+/// The redirects that a request sets: each leads to a model, and not to one of the `old` names that go with it.
+fn said_redirects(context: &Context<'_>, old: &[(String, String)]) -> Result<Redirects, Problem> {
     let mut redirects = Redirects::new();
     for (from, to) in entries(context.body.val("redirects")) {
         if let Val::Text(to) = to {
@@ -213,8 +210,9 @@ fn said_redirects(context: &Context<'_>) -> Result<Redirects, Problem> {
         if seen.len() > HOPS {
             return Err(Problem::field(&at, format!("leads on over more than {HOPS} names; name the model itself")));
         }
-        if !context.catalog.knows(name) {
-            let groups = context.catalog.groups();
+        let groups = context.catalog.groups();
+        let goes = old.iter().any(|(from, _)| from == name) && !groups.iter().any(|group| group.name == name);
+        if goes || !context.catalog.knows(name) {
             let near = nearest(name, groups.iter().map(|group| group.name.as_str()));
             let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
             return Err(Problem::field(&at, format!("leads to `{}`, which is no model here{hint}", shown(name))));

@@ -62,7 +62,7 @@ impl<'a> AllowanceView<'a> {
 #[derive(Serialize)]
 pub(super) struct KeyView<'a> {
     id: &'a str,
-    token: &'a str,
+    token: Option<&'a str>,
     key_name: &'a str,
     key_alias: Option<&'a str>,
     #[serde(flatten)]
@@ -97,10 +97,11 @@ impl<'a> KeyView<'a> {
     /// A key that was made just now.
     pub(super) fn unused(key: &'a Key, hash: &'a str, now: u64) -> Self {
         let tokens = key.allowance.max_tokens.map(|_| 0);
-        Self::new(key, hash, Used { spend: Money(0), tokens }, now)
+        Self::new(key, Some(hash), Used { spend: Money(0), tokens }, now)
     }
 
-    fn new(key: &'a Key, hash: &'a str, used: Used, now: u64) -> Self {
+    /// A key that has used so much. Its hash is not told where it is not known.
+    pub(super) fn new(key: &'a Key, hash: Option<&'a str>, used: Used, now: u64) -> Self {
         Self {
             id: &key.id,
             token: hash,
@@ -244,12 +245,12 @@ impl Admin {
         try_join_all(each).await
     }
 
-    async fn used_by(&self, user: User, now: u64) -> Result<Used, StoreError> {
+    pub(super) async fn used_by(&self, user: User, now: u64) -> Result<Used, StoreError> {
         Ok(self.used(&[user], now).await?.pop().unwrap_or_default())
     }
 
     pub(super) async fn key_view<'k>(&self, key: &'k Key, hash: &'k str, now: u64) -> Result<KeyView<'k>, StoreError> {
-        Ok(KeyView::new(key, hash, self.used_by(User::key(key, now), now).await?, now))
+        Ok(KeyView::new(key, Some(hash), self.used_by(User::key(key, now), now).await?, now))
     }
 
     pub(super) async fn team_view<'t>(&self, team: &'t Team, now: u64) -> Result<TeamView<'t>, StoreError> {
@@ -265,7 +266,7 @@ impl Admin {
         let users: Vec<User> = keys.iter().map(|found| User::key(&found.value, now)).collect();
         let used = self.used(&users, now).await?;
         let views = keys.iter().zip(used);
-        Ok(views.map(|(found, used)| KeyView::new(&found.value, &found.document.id, used, now)).collect())
+        Ok(views.map(|(found, used)| KeyView::new(&found.value, Some(&found.document.id), used, now)).collect())
     }
 
     pub(super) async fn key_list(&self, context: &Context<'_>) -> Result<Answer, Problem> {

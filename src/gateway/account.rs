@@ -2,23 +2,25 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use super::caller::Principal;
-use super::keeper::Keeper;
+use super::estimate::Guess;
+use super::keeper::{Keeper, SETTLE_TIME};
 use super::pipeline::{Looked, Refused, Request};
-use super::refusal::Refusal;
 use super::twins::{Twin, twin};
-use super::{Gateway, redact};
-use crate::config::settings::{Group, Shared, StoreSettings};
+use super::{Gateway, denied, estimate, redact};
+use crate::config::settings::{Group, Shared};
 use crate::meter::Money;
-use crate::meter::ledger::{Estimate, Measure, Over, STEP, STEPS, Standing};
+use crate::meter::ledger::{Estimate, Over, STEP, STEPS, Standing};
 use crate::observe::{Record, clock};
 use crate::route::table::fits;
 use crate::store::usage::{Entry, Tokens};
 use crate::store::{Admission, Claim, Hold, Scope, Settlement};
-use crate::wire::{self, Envelope, Operation, Usage, Wire};
+use crate::wire::{Envelope, Usage, Wire};
 
+/// How many bytes of a stream stand for a token, where nobody counted: an event of most upstreams has one, and some 200 bytes.
+const SENT: u64 = 250;
 /// How long after the time for its answer a hold lapses: its settlement may have to be tried again.
 const MARGIN: u64 = 60_000;
 
@@ -27,7 +29,7 @@ pub(crate) struct Account {
     keeper: Arc<Keeper>,
     entry: Box<Entry>,
     hold: Option<Hold>,
-    estimate: Estimate,
+    guess: Guess,
     lapses: u64,
     bodies: bool,
     /// What the headers of the answer tell of the key.
@@ -37,8 +39,8 @@ pub(crate) struct Account {
 /// A key's limits and what is used of them.
 struct Told {
     principal: Arc<Principal>,
-    scope: Scope,
-    standing: Standing,
+    /// The key's scope and the team's, as far as they have limits.
+    scopes: Vec<(Scope, Standing)>,
     step: u64,
 }
 
@@ -53,24 +55,57 @@ pub(super) struct Asked<'a> {
     pub(super) tags: &'a [String],
 }
 
-/// Where a request's account is found once it is open: its answer may be under way before it is.
+/// Where a request's account is found once it is open. The request may be over before it is: whoever opens it settles it then.
 #[derive(Clone, Default)]
-pub(crate) struct Slot(Arc<Mutex<Option<Account>>>);
+pub(crate) struct Slot(Arc<Mutex<Stage>>);
+
+#[derive(Default)]
+enum Stage {
+    /// Nobody has answered yet.
+    #[default]
+    Pending,
+    Open(Box<Account>),
+    /// The request is over; it has its record here where nobody else has settled it.
+    Over(Option<Box<Record>>),
+}
 
 impl Slot {
-    /// Takes the account out, to settle it.
-    pub(super) fn take(&self) -> Option<Account> {
-        self.account().take()
+    /// The request is over. Gives its account, to be settled; one that is still to come settles itself.
+    pub(super) fn close(&self, record: &Record) -> Option<Account> {
+        let mut stage = self.stage();
+        match std::mem::replace(&mut *stage, Stage::Over(None)) {
+            Stage::Open(account) => Some(*account),
+            Stage::Pending => {
+                *stage = Stage::Over(Some(Box::new(record.clone())));
+                None
+            }
+            Stage::Over(_) => None,
+        }
+    }
+
+    /// Puts an account here, or gives it back with the record of its request if that is over.
+    fn open(&self, account: Account) -> Option<(Account, Box<Record>)> {
+        let mut stage = self.stage();
+        match std::mem::take(&mut *stage) {
+            Stage::Over(Some(record)) => {
+                *stage = Stage::Over(None);
+                Some((account, record))
+            }
+            Stage::Pending | Stage::Open(_) | Stage::Over(None) => {
+                *stage = Stage::Open(Box::new(account));
+                None
+            }
+        }
     }
 
     /// What the key has left, for the head of the answer.
     pub(super) fn tell(&self, wire: Wire, head: &mut HeaderMap) {
-        if let Some(account) = &*self.account() {
+        if let Stage::Open(account) = &*self.stage() {
             account.tell(wire, head);
         }
     }
 
-    fn account(&self) -> MutexGuard<'_, Option<Account>> {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,14 +113,61 @@ impl Slot {
 /// An account that is to be opened.
 pub(super) struct Opening {
     account: Account,
-    scopes: Vec<Scope>,
-    name: String,
+    claim: Claim,
+    principal: Option<Arc<Principal>>,
+    fail_open: bool,
 }
 
 impl Opening {
     /// Whether the way to the upstream is made while the store is asked.
     pub(super) fn overlaps(&self) -> bool {
-        !self.scopes.is_empty() && self.account.keeper.overlaps(&self.scopes)
+        !self.claim.scopes.is_empty() && self.account.keeper.overlaps(&self.claim.scopes)
+    }
+
+    /// Counts the request in all its scopes, and puts its account into `slot`, or settles it if it is over by then.
+    async fn count(self, slot: Slot) -> Result<(), Denied> {
+        let Self { mut account, claim, principal, fail_open } = self;
+        if !claim.scopes.is_empty()
+            && let Some((hold, standings)) = admitted(&account.keeper, &claim, fail_open).await?
+        {
+            account.hold = Some(hold);
+            let step = account.entry.time / STEP;
+            let own = |scope: &Scope| scope.id.starts_with("key:") || scope.id.starts_with("team:");
+            let scopes = claim.scopes.into_iter().zip(standings).filter(|(scope, _)| own(scope)).collect();
+            account.told = principal.map(|principal| Told { principal, scopes, step });
+        }
+        if let Some((account, record)) = slot.open(account) {
+            let (keeper, settlement) = account.settlement(&record);
+            keeper.settle(settlement, SETTLE_TIME).await;
+        }
+        Ok(())
+    }
+}
+
+/// Why a request is not counted.
+enum Denied {
+    /// The scope of this id has no room.
+    Full(String, Over),
+    /// The store does not say.
+    Silent,
+}
+
+/// Asks the store. `None` where it does not answer, and requests pass then.
+async fn admitted(keeper: &Keeper, claim: &Claim, fail_open: bool) -> Result<Option<(Hold, Vec<Standing>)>, Denied> {
+    match keeper.admit(claim).await {
+        Ok(Admission::Held(hold, standings)) => Ok(Some((hold, standings))),
+        Ok(Admission::Refused { scope, over }) => {
+            let scope = claim.scopes.get(scope).map(|scope| scope.id.clone()).unwrap_or_default();
+            Err(Denied::Full(scope, over))
+        }
+        Err(error) if fail_open => {
+            tracing::warn!(%error, "a request passes without being counted");
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::error!(%error, "a request is refused, since its limits cannot be looked up");
+            Err(Denied::Silent)
+        }
     }
 }
 
@@ -94,72 +176,91 @@ impl Asked<'_> {
     pub(super) fn begin(&self, record: &Record) -> Result<Option<Opening>, Refused> {
         let settings = &self.request.state.settings.store;
         let principal = self.request.caller.principal();
-        let scopes = self.scopes(principal, &self.group.name, true);
+        let scopes = self.scopes(principal, true);
         let Some(keeper) = self.gateway.keeper() else {
-            return if scopes.is_empty() { Ok(None) } else { Err(Box::new(no_store())) };
+            return if scopes.is_empty() { Ok(None) } else { Err(Box::new(denied::no_store())) };
         };
         if scopes.is_empty() && principal.is_none() && !keeper.active() {
             return Ok(None);
         }
         let now = clock::unix_millis();
-        let estimate = self.estimate(&scopes, settings)?;
+        let guess = self.guess(&scopes, false)?;
         let name = letters();
         let account = Account {
             keeper: Arc::clone(keeper),
             entry: Box::new(self.entry(record, now, &name)),
             hold: None,
-            estimate,
+            guess,
             lapses: now.saturating_add(self.time).saturating_add(MARGIN),
             bodies: settings.bodies,
             told: None,
         };
-        Ok(Some(Opening { account, scopes, name }))
+        let claim = Claim { hold: name, scopes, estimate: guess.estimate(), lapses: account.lapses };
+        Ok(Some(Opening { account, claim, principal: principal.cloned(), fail_open: settings.fail_open }))
     }
 
-    /// Counts the request in every scope that it belongs to, and puts its account into `slot`.
+    /// Counts the request in every scope that it belongs to, and puts its account into `slot`. On a server that goes on when the
+    /// client leaves meanwhile: what is counted is settled.
     pub(super) async fn admit(&self, opening: Opening, slot: &Slot) -> Result<(), Refused> {
-        let Opening { mut account, scopes, name } = opening;
-        if scopes.is_empty() {
-            *slot.account() = Some(account);
-            return Ok(());
-        }
-        let principal = self.request.caller.principal();
-        let came = account.entry.time;
-        let claim = Claim { hold: name, scopes, estimate: account.estimate, lapses: account.lapses };
-        if let Some((hold, standings)) = self.admitted(&account.keeper, &claim).await? {
-            let of_key =
-                principal.zip(claim.scopes.iter().zip(&standings).find(|(scope, _)| scope.id.starts_with("key:")));
-            account.told = of_key.map(|(principal, (scope, standing))| Told {
-                principal: Arc::clone(principal),
-                scope: scope.clone(),
-                standing: *standing,
-                step: came / STEP,
-            });
-            account.hold = Some(hold);
-        }
-        *slot.account() = Some(account);
-        Ok(())
+        let count = opening.count(slot.clone());
+        let counted = if self.request.call.after.is_none() {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a server is not frozen; what it counts must not be forgotten"
+            )]
+            tokio::spawn(count).await.unwrap_or(Err(Denied::Silent))
+        } else {
+            count.await
+        };
+        counted.map_err(|why| self.refusal(why))
     }
 
-    /// Counts the request in the limits of another model group as well, to which it falls back.
-    pub(super) async fn widen(&self, slot: &Slot) -> Result<(), Refused> {
-        let mut scopes = self.scopes(None, &self.group.name, false);
+    fn refusal(&self, why: Denied) -> Refused {
+        Box::new(match why {
+            Denied::Full(scope, over) => denied::full(&scope, self.looked.model(), &over, self.request.task.wire()),
+            Denied::Silent => denied::unavailable(),
+        })
+    }
+
+    /// Counts the request for a group that it falls back to: in that group's limits beside those that it is counted in, or, where
+    /// it is not counted yet, in all.
+    pub(super) async fn fall_back(&self, slot: &mut Option<Slot>, record: &Record) -> Result<(), Refused> {
+        match slot {
+            Some(slot) => self.widen(slot).await,
+            None => match self.begin(record)? {
+                Some(opening) => self.admit(opening, slot.insert(Slot::default())).await,
+                None => Ok(()),
+            },
+        }
+    }
+
+    async fn widen(&self, slot: &Slot) -> Result<(), Refused> {
+        let mut scopes = self.scopes(None, false);
         let (keeper, claim) = {
-            let account = slot.account();
-            let Some(account) = &*account else { return Ok(()) };
-            let held =
-                |scope: &Scope| account.hold.iter().flat_map(|hold| &hold.scopes).any(|held| held.scope == scope.id);
-            scopes.retain(|scope| !held(scope));
+            let mut stage = slot.stage();
+            let Stage::Open(account) = &mut *stage else { return Ok(()) };
+            let held = account.hold.iter().flat_map(|hold| &hold.scopes);
+            let (held, budgets) = held.fold((Vec::new(), false), |(mut ids, budgets), held| {
+                ids.push(held.scope.clone());
+                (ids, budgets || held.limits.budget.is_some())
+            });
+            scopes.retain(|scope| !held.contains(&scope.id));
+            let guess = self.guess(&scopes, budgets)?;
+            if account.hold.is_none() {
+                account.guess = guess;
+            }
             if scopes.is_empty() {
                 return Ok(());
             }
-            // The same name: it stands in other scopes.
+            // The same name: it stands in other scopes. And the same estimate, since there is one for all.
             let hold = account.hold.as_ref().map_or_else(letters, |hold| hold.id.clone());
-            let claim = Claim { hold, scopes, estimate: account.estimate, lapses: account.lapses };
-            (Arc::clone(&account.keeper), claim)
+            let estimate = account.guess.estimate();
+            (Arc::clone(&account.keeper), Claim { hold, scopes, estimate, lapses: account.lapses })
         };
-        if let Some((hold, _)) = self.admitted(&keeper, &claim).await?
-            && let Some(account) = &mut *slot.account()
+        let fail_open = self.request.state.settings.store.fail_open;
+        let admitted = admitted(&keeper, &claim, fail_open).await.map_err(|why| self.refusal(why))?;
+        if let Some((hold, _)) = admitted
+            && let Stage::Open(account) = &mut *slot.stage()
         {
             match &mut account.hold {
                 Some(before) => before.scopes.extend(hold.scopes),
@@ -169,89 +270,34 @@ impl Asked<'_> {
         Ok(())
     }
 
-    async fn admitted(&self, keeper: &Keeper, claim: &Claim) -> Result<Option<(Hold, Vec<Standing>)>, Refused> {
-        let settings = &self.request.state.settings.store;
-        match keeper.admit(claim).await {
-            Ok(Admission::Held(hold, standings)) => Ok(Some((hold, standings))),
-            Ok(Admission::Refused { scope, over }) => {
-                let wire = self.request.task.wire();
-                let scope = claim.scopes.get(scope).map_or("", |scope| scope.id.as_str());
-                Err(Box::new(refused(scope, self.looked.model(), &over, wire)))
-            }
-            Err(error) if settings.fail_open => {
-                tracing::warn!(%error, "a request passes without being counted");
-                Ok(None)
-            }
-            Err(error) => {
-                tracing::error!(%error, "a request is refused, since its limits cannot be looked up");
-                Err(Box::new(unavailable()))
-            }
-        }
-    }
-
     /// Where the request counts: what has limits. `all`: not only in the group that it goes to.
-    fn scopes(&self, principal: Option<&Arc<Principal>>, group: &str, all: bool) -> Vec<Scope> {
+    fn scopes(&self, principal: Option<&Arc<Principal>>, all: bool) -> Vec<Scope> {
         let settings = &self.request.state.settings.store;
-        let shared = |id: String, shared: &Shared| Scope { id, limits: shared.limits.clone(), shards: shared.shards };
+        let group = &self.group.name;
         let mut scopes = principal.map(|principal| principal.scopes.clone()).unwrap_or_default();
-        let model = settings.models.iter().find(|(pattern, _)| fits(pattern, group));
-        scopes.extend(model.map(|(_, limits)| shared(format!("model:{group}"), limits)));
-        if all {
-            scopes.push(shared("gateway".to_owned(), &settings.gateway));
+        let mut add = |shared: &Shared, id: &dyn Fn() -> String| {
+            if !shared.limits.none() {
+                scopes.push(Scope { id: id(), limits: shared.limits.clone(), shards: shared.shards });
+            }
+        };
+        if let Some((_, limits)) = settings.models.iter().find(|(pattern, _)| fits(pattern, group)) {
+            add(limits, &|| format!("model:{group}"));
         }
-        scopes.retain(|scope| !scope.limits.none());
+        if all {
+            add(&settings.gateway, &|| "gateway".to_owned());
+        }
         scopes
     }
 
-    /// What the request may come to: its input as we guess it, with all the output that it asks for. Where several deployments
-    /// may answer, the dearest one's price.
-    fn estimate(&self, scopes: &[Scope], settings: &StoreSettings) -> Result<Estimate, Refused> {
-        let budgets = scopes.iter().any(|scope| scope.limits.budget.is_some());
-        let tokens = scopes.iter().any(|scope| scope.limits.tpm.is_some() || scope.limits.quota.is_some());
-        if !budgets && !tokens && scopes.is_empty() {
-            return Ok(Estimate::default());
+    /// What the request may come to in the present group. `budgeted`: a budget applies beside those of `scopes`.
+    fn guess(&self, scopes: &[Scope], budgeted: bool) -> Result<Guess, Refused> {
+        let settings = &self.request.state.settings.store;
+        let budgeted = budgeted || scopes.iter().any(|scope| scope.limits.budget.is_some());
+        let (guess, unpriced) = estimate::guess(self, settings.output_estimate)?;
+        if unpriced && budgeted && settings.strict_pricing {
+            return Err(Box::new(denied::no_price(self.looked.model())));
         }
-        let input = self.input()?;
-        let output = self.output(settings.output_estimate);
-        let usage = Usage { input: Some(input), output: Some(output), ..Usage::default() };
-        let mut dearest = Money::default();
-        for deployment in &self.group.deployments {
-            match deployment.price.cost(&usage) {
-                Some(cost) => dearest = dearest.max(cost),
-                None if budgets && settings.strict_pricing => return Err(Box::new(no_price(self.looked.model()))),
-                None => {}
-            }
-        }
-        Ok(Estimate { tokens: input.saturating_add(output), cost: dearest })
-    }
-
-    fn input(&self) -> Result<u64, Refused> {
-        match self.looked {
-            // Counting tokens uses none.
-            Looked::Chat(_, Operation::CountTokens) => Ok(0),
-            Looked::Chat(envelope, Operation::Generate) => {
-                wire::guess_tokens(envelope).map_err(|error| Box::new(error.into()))
-            }
-            Looked::Direct(asked, _) if asked.fields().is_some() => Ok(self.request.body.len() as u64 / 4 + 1),
-            // A form: what it costs is not counted in tokens before it is answered.
-            Looked::Direct(..) => Ok(1),
-        }
-    }
-
-    /// The most output that the request asks for; where it sets no bound, what the operator sets aside.
-    fn output(&self, unbounded: u64) -> u64 {
-        const BOUNDS: [&str; 3] = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
-        let number = |fields: &Envelope<'_>, name: &str| fields.value(name)?.get().parse::<u64>().ok();
-        let Some(fields) = self.looked.fields() else { return 0 };
-        let talks = match self.looked {
-            Looked::Chat(_, operation) => *operation == Operation::Generate,
-            Looked::Direct(_, path) => path.writes_text(),
-        };
-        if !talks {
-            return 0;
-        }
-        let bound = BOUNDS.iter().find_map(|name| number(fields, name)).unwrap_or(unbounded);
-        bound.saturating_mul(number(fields, "n").unwrap_or(1).clamp(1, 128))
+        Ok(guess)
     }
 
     fn entry(&self, record: &Record, now: u64, name: &str) -> Entry {
@@ -277,50 +323,57 @@ impl Asked<'_> {
 
 impl Account {
     fn tell(&self, wire: Wire, head: &mut HeaderMap) {
-        let Some(Told { principal, scope, standing, step }) = &self.told else { return };
+        let Some(Told { principal, scopes, step }) = &self.told else { return };
         let ends = (step + STEPS) * STEP;
         let wait = ends.saturating_sub(clock::unix_millis());
-        for (kind, limit, used) in
-            [("requests", scope.limits.rpm, standing.requests), ("tokens", scope.limits.tpm, standing.tokens)]
-        {
-            if let Some(limit) = limit {
-                super::ratelimit::own(wire, kind, (limit, limit.saturating_sub(used), wait, ends), head);
+        for (scope, standing) in scopes {
+            let of_key = scope.id.starts_with("key:");
+            let team = principal.team.as_ref().map(|team| &team.allowance);
+            let soft = if of_key { principal.key.allowance.soft_budget } else { team.and_then(|own| own.soft_budget) };
+            if let Some(soft) = soft.filter(|soft| standing.spent >= *soft) {
+                // Once, by the request that goes beyond it.
+                if standing.spent.0.saturating_sub(self.guess.cost.0) < soft.0 {
+                    tracing::warn!(scope = scope.id, spent = %standing.spent, soft_budget = %soft, "a soft budget is exceeded");
+                }
+                SOFT.say_text(head, &soft.to_string());
             }
-        }
-        let number = |head: &mut HeaderMap, twin: &Twin, number: Option<u64>| {
-            if let Some(number) = number {
-                twin.say(head, number.into());
+            // Of one that is spread only a part is known.
+            if !of_key || scope.shards > 1 {
+                continue;
             }
-        };
-        number(head, &RPM, scope.limits.rpm);
-        number(head, &TPM, scope.limits.tpm);
-        if let Some((most, _)) = scope.limits.budget {
-            MAX_BUDGET.say_text(head, &most.to_string());
-            SPEND.say_text(head, &standing.spent.to_string());
-        }
-        if let Some(soft) = principal.key.allowance.soft_budget.filter(|soft| standing.spent >= *soft) {
-            tracing::warn!(key = principal.key.id, spent = %standing.spent, soft_budget = %soft, "a key is over its soft budget");
-            SOFT.say_text(head, &soft.to_string());
+            let limits = &scope.limits;
+            for (kind, limit, used) in
+                [("requests", limits.rpm, standing.requests), ("tokens", limits.tpm, standing.tokens)]
+            {
+                if let Some(limit) = limit {
+                    super::ratelimit::own(wire, kind, (limit, limit.saturating_sub(used), wait, ends), head);
+                }
+            }
+            for (twin, limit) in [(&RPM, limits.rpm), (&TPM, limits.tpm)] {
+                if let Some(limit) = limit {
+                    twin.say(head, limit.into());
+                }
+            }
+            if let Some((most, _)) = limits.budget {
+                MAX_BUDGET.say_text(head, &most.to_string());
+                SPEND.say_text(head, &standing.spent.to_string());
+            }
         }
     }
 
     /// What became of the request.
     pub(super) fn settlement(self, record: &Record) -> (Arc<Keeper>, Settlement) {
-        let Self { keeper, mut entry, hold, estimate, bodies, .. } = self;
-        let told = tokens(&record.usage);
-        let answered = record.status == 200 || record.status == 499;
-        let (used, estimated) = match told {
-            Some(tokens) => (Estimate { tokens: tokens.total(), cost: record.cost().unwrap_or_default() }, false),
-            // Somebody has worked, and nobody said how much.
-            None if answered && record.attempt > 0 && estimate.tokens > 0 => (estimate, true),
-            None => (Estimate::default(), false),
+        let Self { keeper, mut entry, hold, guess, bodies, .. } = self;
+        let (tokens, cost, estimated) = used(record, &guess);
+        let used = Estimate {
+            tokens: tokens.total(),
+            // What it cost is not known; that it cost something is.
+            cost: cost.unwrap_or(if tokens.total() > 0 { guess.cost } else { Money::default() }),
         };
-        entry.tokens = told.unwrap_or_else(|| Tokens { input: used.tokens, ..Tokens::default() });
-        entry.estimated = estimated;
-        entry.cost = match told {
-            Some(_) => record.cost(),
-            None => Some(used.cost),
-        };
+        (entry.tokens, entry.cost, entry.estimated) = (tokens, cost, estimated);
+        if let Some(group) = record.fallback_group.as_ref() {
+            entry.model.clone_from(group);
+        }
         entry.deployment = record.deployment.clone().unwrap_or_default();
         record.upstream.unwrap_or_default().clone_into(&mut entry.upstream);
         entry.upstream_model = record.upstream_model.clone().unwrap_or_default();
@@ -337,6 +390,33 @@ impl Account {
         }
         (keeper, Settlement { hold, used, entry: *entry })
     }
+}
+
+/// What a request used, what that cost, and whether that is a guess.
+///
+/// An upstream that told its usage at a proper end is believed. Where an answer broke off or nobody told, whoever gave up has worked
+/// all the same: then it is no less than was told, than the estimate, and than what came.
+fn used(record: &Record, guess: &Guess) -> (Tokens, Option<Money>, bool) {
+    let told = tokens(&record.usage);
+    let begun = record.status == 200 || record.status == 499;
+    let silent = told.is_none() && begun && record.attempt > 0 && guess.counted;
+    let cut = told.is_some() && record.cut;
+    let mut tokens = told.unwrap_or_default();
+    if silent {
+        tokens.input = guess.input;
+    }
+    if silent || cut {
+        tokens.output = tokens.output.max(guess.output).max(record.sent / SENT);
+    }
+    // Attempts that were given up: their upstreams may have answered somebody who had left.
+    let wasted = u64::from(record.wasted);
+    tokens.input = tokens.input.saturating_add(guess.input.saturating_mul(wasted));
+    tokens.output = tokens.output.saturating_add(guess.output.saturating_mul(wasted));
+    if !(silent || cut || wasted > 0) {
+        return (tokens, if told.is_some() { record.cost() } else { Some(Money::default()) }, false);
+    }
+    let usage = Usage { input: Some(tokens.input), output: Some(tokens.output), ..record.usage };
+    (tokens, record.price.as_ref().and_then(|price| price.cost(&usage)), true)
 }
 
 /// The tokens that an upstream told of, if it did.
@@ -376,90 +456,3 @@ static MAX_BUDGET: Twin = twin!("key-max-budget");
 static SOFT: Twin = twin!("key-soft-budget-exceeded");
 static END_USER: Twin = twin!("end-user-id");
 static CUSTOMER: Twin = twin!("customer-id");
-
-fn no_store() -> Refusal {
-    Refusal::setup("limits that all processes share are configured, and this program was given no store to count in")
-}
-
-fn unavailable() -> Refusal {
-    let message = "the limits of this request cannot be looked up now; try again soon";
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", message).code("store_unavailable").retry_after(1000)
-}
-
-fn no_price(model: &str) -> Refusal {
-    let message = format!(
-        "nobody knows what the model `{}` costs, and a budget applies to this request; the operator can set its price with \
-         `input_cost_per_token` and `output_cost_per_token`",
-        model.chars().take(200).collect::<String>()
-    );
-    Refusal::new(StatusCode::FORBIDDEN, "price", message).code("price_unknown").param("model")
-}
-
-/// A limit that has no room. Whose it is, is told without names that the caller did not use.
-fn refused(scope: &str, model: &str, over: &Over, wire: Wire) -> Refusal {
-    let whose = match scope.split(':').next().unwrap_or_default() {
-        "key" => "this API key".to_owned(),
-        "team" => "the team of this API key".to_owned(),
-        "model" => format!("the model `{}`", model.chars().take(200).collect::<String>()),
-        _ => "this gateway".to_owned(),
-    };
-    let Over { measure, limit, used, asked, frees } = *over;
-    let now = clock::unix_millis();
-    let wait = frees.map(|frees| frees.saturating_sub(now).max(1));
-    let when = wait.map_or_else(String::new, |wait| format!("; it frees in {} s", wait.div_ceil(1000)));
-    let money = |units: u64| format!("${}", Money(units));
-    let said = match measure {
-        Measure::Budget => format!(
-            "{whose} has a budget of {}, of which {} are spent or set aside, and this request may cost {}{when}",
-            money(limit),
-            money(used),
-            money(asked)
-        ),
-        Measure::Quota => {
-            format!(
-                "{whose} has {limit} tokens, of which {used} are used or set aside, and this request may take {asked}{when}"
-            )
-        }
-        Measure::Requests => format!("{whose} has {limit} requests a minute, and {used} are used{when}"),
-        Measure::Tokens => {
-            format!(
-                "{whose} has {limit} tokens a minute, of which {used} are used, and this request may take {asked}{when}"
-            )
-        }
-        Measure::Parallel => format!("{whose} has {limit} requests at one time, and {used} are under way"),
-    };
-    let refusal = match measure {
-        // Anthropic's clients know an empty purse by its own status; OpenAI's by the code, which keeps them from trying again.
-        Measure::Budget | Measure::Quota => {
-            let status = if wire == Wire::AnthropicMessages {
-                StatusCode::PAYMENT_REQUIRED
-            } else {
-                StatusCode::TOO_MANY_REQUESTS
-            };
-            Refusal::new(status, "budget", said).code("insufficient_quota").no_retry()
-        }
-        Measure::Requests | Measure::Tokens | Measure::Parallel => {
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", said).code("rate_limit_exceeded")
-        }
-    };
-    let wait = wait.or((measure == Measure::Parallel).then_some(1000));
-    let mut refusal = match wait {
-        Some(wait) => refusal.retry_after(wait),
-        None => refusal,
-    };
-    let kind = match measure {
-        Measure::Requests => Some("requests"),
-        Measure::Tokens => Some("tokens"),
-        Measure::Budget | Measure::Quota | Measure::Parallel => None,
-    };
-    if let Some(kind) = kind {
-        let ends = frees.unwrap_or(now);
-        super::ratelimit::own(
-            wire,
-            kind,
-            (limit, limit.saturating_sub(used), wait.unwrap_or(0), ends),
-            &mut refusal.headers,
-        );
-    }
-    refusal
-}

@@ -81,8 +81,11 @@ pub(super) async fn answer(
     let looked = Looked::new(request, &request.body)?;
     record.stream = looked.stream();
     let mut own = Own::read(request.headers, looked.fields(), state.settings.routing.mock_testing)?;
-    if let Some(principal) = request.caller.principal() {
-        own.tags.splice(..0, principal.key.tags.iter().cloned());
+    let mut tags = own.tags.clone();
+    if let Some(principal) = request.caller.principal().filter(|principal| !principal.key.tags.is_empty()) {
+        // Where a key has tags, its holder cannot get at deployments of other ones.
+        own.tags.clone_from(&principal.key.tags);
+        tags.splice(..0, own.tags.iter().cloned());
     }
     let untagged = looked.fields().and_then(|fields| fields.without_tags(&request.body));
     let untagged = untagged.map(|body| Request { body, ..*request });
@@ -104,7 +107,6 @@ pub(super) async fn answer(
         gate::model(request, (&group.name, &asked), deadline, record, pass).await?;
     }
     let time = millis(deadline.saturating_duration_since(clock::now()));
-    let tags = own.tags.clone();
     let counted = |group| account::Asked { request, gateway, looked: &looked, group, time, tags: &tags };
     let counted = group.map(counted);
     let opening = counted.as_ref().map(|counted| counted.begin(record)).transpose()?.flatten();
@@ -126,11 +128,15 @@ pub(super) async fn answer(
                     Err(refused) => {
                         // Nobody was called.
                         (record.attempt, record.deployment, record.upstream) = (0, None, None);
+                        (record.wasted, pass.account) = (0, None);
                         return Err(refused);
                     }
                 }
             } else {
-                counted.admit(opening, &slot).await?;
+                if let Err(refused) = counted.admit(opening, &slot).await {
+                    pass.account = None;
+                    return Err(refused);
+                }
                 run.groups(&looked, record, pass).await
             }
         }
@@ -200,14 +206,19 @@ impl<'a> Run<'a> {
     ) -> Option<Stage<'a>> {
         let state = self.request.state;
         let group = state.table.resolve(name).and_then(|found| state.settings.groups.get(found.group))?;
+        // What stands in for a model that nobody knows is not for who may not use it; what stands in for one that fails is.
+        if state.table.find(&self.asked).is_none() && !may_use(state, self.request.caller, name) {
+            self.plan.refuse(name, &group.name, FailureKind::NotFound);
+            return None;
+        }
         let counted = async {
             gate::model(self.request, (&group.name, &self.asked), self.deadline, record, pass).await?;
-            let Some(slot) = &pass.account else { return Ok(()) };
             if let Some(leave) = &self.leave {
                 let _ = leave.clone().await;
             }
             let (request, gateway, tags) = (self.request, self.gateway, &self.own.tags);
-            account::Asked { request, gateway, looked, group, time: self.left(), tags }.widen(slot).await
+            let counted = account::Asked { request, gateway, looked, group, time: self.left(), tags };
+            counted.fall_back(&mut pass.account, record).await
         };
         match counted.await.and_then(|()| self.enter(name, looked, record)) {
             Ok(stage) => stage,
@@ -285,7 +296,9 @@ impl<'a> Run<'a> {
             };
             let deployment = deployment.concrete(&stage.captured);
             let calls = record.attempt;
-            match attempt(self, looked, body, &deployment, record).await {
+            let outcome = attempt(self, looked, body, &deployment, record).await;
+            record.wasted += outcome.as_ref().err().map_or(0, |why| u32::from(why.worked && record.attempt > calls));
+            match outcome {
                 Ok(mut answer) => {
                     // What was answered without a call says nothing of the upstream.
                     if record.attempt > calls {

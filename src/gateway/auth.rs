@@ -17,8 +17,8 @@ use crate::observe::clock::{self, Instant};
 use crate::store::StoreError;
 use crate::store::token::{KEY_PREFIX, SESSION_PREFIX, hash, well_formed};
 
-/// How long a key may take to be looked up.
-const LOOK_UP_TIME: Duration = Duration::from_secs(5);
+/// How long a session may take to be looked up.
+const SESSION_TIME: Duration = Duration::from_secs(5);
 
 /// The headers that clients put their key into, in the order of trust: `OpenAI`, Anthropic, Azure, Gemini, litellm.
 const KEY_HEADERS: [HeaderName; 4] = [
@@ -39,65 +39,73 @@ pub(super) async fn check(
     let settings = &state.settings;
     let deadline = call.bound(clock::now() + settings.timeout);
     let presented = presented(headers, settings.key_header.as_ref());
-    if let (Some(keeper), Some(key)) = (gateway.keeper(), presented) {
-        if well_formed(KEY_PREFIX, key) {
+    let keeper = gateway.keeper();
+    if let (Some(keeper), Some(key)) = (keeper, presented) {
+        let (virtual_key, session) = (well_formed(KEY_PREFIX, key), well_formed(SESSION_PREFIX, key));
+        if (virtual_key || session) && !keeper.active() {
+            // Nobody has made a key yet, and a stranger does not make the store.
+            return Err(denied(UNKNOWN));
+        }
+        if virtual_key {
             let hash = hash(key);
             let found = keeper.principal(&hash, settings.store.fail_open);
-            return holder(found, deadline, (path, address)).await?.ok_or_else(|| denied(UNKNOWN));
+            return holder(found, (path, address)).await?.ok_or_else(|| denied(UNKNOWN));
         }
-        if well_formed(SESSION_PREFIX, key) {
+        if session {
             let found = async { keeper.admin().await?.session(key, clock::unix_millis()).await };
-            return in_time(found, deadline).await?.map(Caller::Session).ok_or_else(|| denied(NO_SESSION));
+            let found = timeout_at(deadline.min(clock::now() + SESSION_TIME), found).await;
+            let found = found.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
+            return found.map_err(|error| silent(&error))?.map(Caller::Session).ok_or_else(|| denied(NO_SESSION));
         }
         if key.starts_with(KEY_PREFIX) {
             return Err(denied("this virtual key is mistyped or cut short: its checksum does not fit"));
         }
     }
-    if let (None, Some(keeper), Some(signer)) = (presented, gateway.keeper(), &call.signer)
-        && let Some(caller) = holder(keeper.signed(signer, settings.store.fail_open), deadline, (path, address)).await?
-    {
-        return Ok(caller);
-    }
-    let Some(master) = &settings.master_key else {
-        return if settings.allow_unauthenticated || call.signed {
-            Ok(Caller::Operator)
-        } else if call.exposure == Exposure::Loopback {
-            local(headers, &settings.cors_origins).map(|()| Caller::Operator)
-        } else {
-            Err(unguarded())
-        };
+    let master = match &settings.master_key {
+        Some(master) => Some(master_key(gateway, state, master, deadline).await?),
+        None => None,
     };
-    let master = master_key(gateway, state, master, deadline).await?;
-    match presented {
-        Some(key) if master.equals(key) => Ok(Caller::Operator),
-        Some(_) => Err(denied(UNKNOWN)),
-        None => Err(denied(&no_key(settings.key_header.as_ref()))),
+    if let (Some(master), Some(key)) = (&master, presented)
+        && master.equals(key)
+    {
+        return Ok(Caller::Operator);
+    }
+    // Who signs needs no key in hand, and his own is in force whatever he sends with it.
+    if let (Some(keeper), Some(signer)) = (keeper.filter(|keeper| keeper.active()), &call.signer) {
+        let found = keeper.signed(signer, settings.store.fail_open);
+        if let Some(caller) = holder(found, (path, address)).await? {
+            return Ok(caller);
+        }
+    }
+    match (master, presented) {
+        (Some(_), Some(_)) => Err(denied(UNKNOWN)),
+        (Some(_), None) => Err(denied(&no_key(settings.key_header.as_ref()))),
+        (None, _) if settings.allow_unauthenticated || call.signed => Ok(Caller::Operator),
+        (None, _) if call.exposure == Exposure::Loopback => {
+            local(headers, &settings.cors_origins).map(|()| Caller::Operator)
+        }
+        (None, _) => Err(unguarded()),
     }
 }
 
 const UNKNOWN: &str = "the API key is not valid here";
 const NO_SESSION: &str = "this session is over; log in again";
 
-/// What the store says of a credential.
-async fn in_time<T>(found: impl Future<Output = Result<T, StoreError>>, deadline: Instant) -> Result<T, Refusal> {
-    let found = timeout_at(deadline.min(clock::now() + LOOK_UP_TIME), found);
-    let found = found.await.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
-    found.map_err(|error| {
-        tracing::error!(%error, "a virtual key cannot be looked up");
-        let message = "this API key cannot be looked up now; try again soon";
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", message).code("store_unavailable").retry_after(1000)
-    })
-}
-
 /// The holder of a virtual key, if there is one.
 async fn holder(
     found: impl Future<Output = Result<Option<Arc<Principal>>, StoreError>>,
-    deadline: Instant,
     (path, address): (Option<&str>, Option<IpAddr>),
 ) -> Result<Option<Caller>, Refusal> {
-    let Some(principal) = in_time(found, deadline).await? else { return Ok(None) };
+    let Some(principal) = found.await.map_err(|error| silent(&error))? else { return Ok(None) };
     principal.enter(path, address, clock::unix_millis())?;
     Ok(Some(Caller::Key(principal)))
+}
+
+/// The store does not say whose a credential is.
+fn silent(error: &StoreError) -> Refusal {
+    tracing::debug!(%error, "a credential cannot be looked up");
+    let message = "this API key cannot be looked up now; try again soon";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", message).code("store_unavailable").retry_after(1000)
 }
 
 /// Without a key the programs of this machine are trusted, and a web page that is open in its browser is none of them: it must

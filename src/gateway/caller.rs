@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use crate::config::network::Network;
 use crate::route::table::fits;
 use crate::store::Scope;
-use crate::store::key::{Key, Team};
+use crate::store::key::{Allowance, Key, Team};
 
 /// Who was let in.
 #[derive(Clone, Default)]
@@ -53,10 +53,14 @@ pub(super) struct Principal {
 impl Principal {
     /// Reads a key.
     pub(super) fn new(key: Key, team: Option<Team>) -> Self {
-        let scopes = [Some(key.scope()), team.as_ref().map(Team::scope)];
+        // A soft budget binds nobody, but it has to be counted.
+        let counts = |scope: &Scope, allowance: &Allowance| !scope.limits.none() || allowance.soft_budget.is_some();
+        let of_key = Some(key.scope()).filter(|scope| counts(scope, &key.allowance));
+        let of_team = team.as_ref().map(Team::scope).zip(team.as_ref());
+        let of_team = of_team.filter(|(scope, team)| counts(scope, &team.allowance)).map(|(scope, _)| scope);
         Self {
             networks: key.ips.iter().filter_map(|range| Network::parse(range)).collect(),
-            scopes: scopes.into_iter().flatten().filter(|scope| !scope.limits.none()).collect(),
+            scopes: of_key.into_iter().chain(of_team).collect(),
             key: Arc::new(key),
             team,
         }
@@ -114,10 +118,15 @@ fn is_below(path: &str, allowed: &str) -> bool {
     }
 }
 
-/// Whether a caller may use a model by this name, or by that of its group.
+/// Whether a caller may use a model by this name, or by that of its group. A deployment is its group's: that its id looks like
+/// something allowed says nothing.
 pub(super) fn may_use(state: &State, caller: &Caller, name: &str) -> bool {
-    let group = state.table.find(name).and_then(|place| state.settings.groups.get(place));
-    caller.may_use(&[name]) || group.is_some_and(|group| caller.may_use(&[&group.name]))
+    if caller.principal().is_none() {
+        return true;
+    }
+    let Some(found) = state.table.resolve(name) else { return caller.may_use(&[name]) };
+    let group = state.settings.groups.get(found.group).map_or("", |group| group.name.as_str());
+    caller.may_use(&[group]) || (found.deployment.is_none() && caller.may_use(&[name]))
 }
 
 /// What a key may not use, in words that name nothing but what it asked for.

@@ -1,6 +1,7 @@
 //! The end of a request: its record is given, its places are free again, and it is settled, whatever became of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::join_all;
 use http::{HeaderMap, Response};
@@ -11,6 +12,9 @@ use super::refusal::Refusal;
 use super::{Body, Gateway};
 use crate::observe::{Observer, Record};
 use crate::wire::Wire;
+
+/// How long a settlement may take on Lambda, where the time is paid and the next request waits.
+const AFTER_TIME: Duration = Duration::from_secs(5);
 
 /// Work that waits until an invocation's answer is out.
 #[derive(Clone, Default)]
@@ -44,7 +48,10 @@ impl After {
             observer.emit(&record);
             accounts.extend(account.map(|account| account.settlement(&record)));
         }
-        join_all(accounts.into_iter().map(|(keeper, settlement)| async move { keeper.settle(settlement).await })).await;
+        let settled = accounts.into_iter().map(|(keeper, settlement)| async move {
+            keeper.settle(settlement, AFTER_TIME).await;
+        });
+        join_all(settled).await;
     }
 
     /// The records that wait.
@@ -76,7 +83,7 @@ impl Finish {
 
     pub(crate) fn done(&mut self, mut record: Record) {
         record.queued = self.pass.queued();
-        let account = self.pass.account.take().and_then(|slot| slot.take());
+        let account = self.pass.account.take().and_then(|slot| slot.close(&record));
         match &self.after {
             Some(after) => after.push((record, account)),
             None => {

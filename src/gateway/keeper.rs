@@ -2,7 +2,7 @@
 //! that does not answer if the operator wants it so.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 
@@ -24,10 +24,14 @@ const MOST: usize = 10_000;
 const PAGE: usize = 500;
 /// How long a scope that had no room counts as full.
 const FULL: Duration = Duration::from_secs(10);
+/// How long a key may take to be looked up.
+const LOOK_UP_TIME: Duration = Duration::from_secs(3);
+/// How long a look-up that failed is not tried again, and the key of a signer is not looked for anew.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How long the store may take to let a request in.
-const ADMIT_TIME: Duration = Duration::from_secs(5);
+pub(super) const ADMIT_TIME: Duration = Duration::from_secs(5);
 /// How long it may take to settle one, with all tries.
-const SETTLE_TIME: Duration = Duration::from_secs(20);
+pub(super) const SETTLE_TIME: Duration = Duration::from_secs(20);
 /// The wait before the second try to settle; the next one is twice as long, and so on.
 const SETTLE_WAIT: Duration = Duration::from_millis(100);
 
@@ -39,21 +43,37 @@ pub struct Keeper {
     /// Whether it is in use: from the start, or from the first key on.
     active: AtomicBool,
     slots: Lock<HashMap<String, Arc<Slot>>>,
+    /// The keys of signers, by ARN.
+    signers: Mutex<HashMap<String, (Instant, Option<String>)>>,
     /// Scopes that had no room, and when.
     full: Lock<HashMap<String, Instant>>,
     /// When what administrators have set was last looked up.
     overlaid: Lock<Option<Instant>>,
+    generation: AtomicU64,
     /// How many settlements are under way, for who waits for them.
     settling: watch::Sender<usize>,
 }
 
 /// A key that was looked up. Locked while somebody does so: others wait for what he finds.
 #[derive(Default)]
-struct Slot(Mutex<Option<Known>>);
+struct Slot(Mutex<Known>);
 
+#[derive(Default)]
 struct Known {
+    found: Option<Found>,
+    /// Why it was not found the last time, and when that was.
+    failed: Option<(Instant, StoreError)>,
+}
+
+struct Found {
     at: Instant,
     principal: Option<Arc<Principal>>,
+}
+
+/// Gives up in time.
+async fn in_time<T>(time: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = || StoreError::Unavailable(format!("no answer within {} s", time.as_secs()));
+    timeout(time, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 impl Keeper {
@@ -67,8 +87,10 @@ impl Keeper {
             opened: OnceCell::new(),
             active: AtomicBool::new(!dormant),
             slots: Lock::default(),
+            signers: Mutex::default(),
             full: Lock::default(),
             overlaid: Lock::default(),
+            generation: AtomicU64::new(0),
             settling: watch::Sender::new(0),
         })
     }
@@ -81,6 +103,11 @@ impl Keeper {
         self.opened.get_or_try_init(|| self.store.open()).await?;
         self.active.store(true, Ordering::Relaxed);
         Ok(&self.store)
+    }
+
+    /// Its administration, for what needs no store.
+    pub(super) fn desk(&self) -> &Admin {
+        &self.admin
     }
 
     /// Its administration, ready to be used.
@@ -133,25 +160,31 @@ impl Keeper {
     /// Who holds the secret of this hash. `stale`: what was known before will do where the store does not answer.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's; whoever asks right after hears the same.
     pub(super) async fn principal(&self, hash: &str, stale: bool) -> Result<Option<Arc<Principal>>, StoreError> {
         let slot = self.slot(hash);
         let mut known = slot.0.lock().await;
-        if let Some(known) = known.as_ref().filter(|known| known.at.elapsed() < FRESH) {
-            return Ok(known.principal.clone());
+        if known.found.as_ref().is_some_and(|found| found.at.elapsed() < FRESH) {
+            return Ok(known.found.as_ref().and_then(|found| found.principal.clone()));
         }
-        match self.look_up(hash).await {
-            Ok(principal) => {
-                *known = Some(Known { at: clock::now(), principal: principal.clone() });
-                Ok(principal)
-            }
-            Err(error) => match known.as_ref().filter(|_| stale) {
-                Some(known) => {
-                    tracing::warn!(store = self.store.name(), %error, "a key is used as it was: the store does not answer");
-                    Ok(known.principal.clone())
+        let failed = known.failed.take().filter(|(at, _)| at.elapsed() < AGAIN);
+        let (at, error) = match failed {
+            Some(failed) => failed,
+            None => match in_time(LOOK_UP_TIME, self.look_up(hash)).await {
+                Ok(principal) => {
+                    known.found = Some(Found { at: clock::now(), principal: principal.clone() });
+                    return Ok(principal);
                 }
-                None => Err(error),
+                Err(error) => {
+                    tracing::error!(store = self.store.name(), %error, "a virtual key cannot be looked up");
+                    (clock::now(), error)
+                }
             },
+        };
+        known.failed = Some((at, error.clone()));
+        match known.found.as_ref().filter(|_| stale) {
+            Some(found) => Ok(found.principal.clone()),
+            None => Err(error),
         }
     }
 
@@ -159,6 +192,12 @@ impl Keeper {
     pub(super) fn forget(&self) {
         self.slots().clear();
         *self.overlaid.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts what administrators have changed here: what was looked up before a change is old after it.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
     }
 
     /// Whether it is for the one who asks to look up what administrators have set; nobody else need do so for a while.
@@ -184,7 +223,14 @@ impl Keeper {
             return Arc::clone(slot);
         }
         if slots.len() >= MOST {
-            slots.clear();
+            // Made-up keys do not push out those that are somebody's.
+            let real = |slot: &Arc<Slot>| {
+                slot.0.try_lock().is_ok_and(|known| known.found.as_ref().is_some_and(|found| found.principal.is_some()))
+            };
+            slots.retain(|_, slot| real(slot));
+            if slots.len() >= MOST {
+                slots.clear();
+            }
         }
         Arc::clone(slots.entry(hash.to_owned()).or_default())
     }
@@ -213,17 +259,30 @@ impl Keeper {
     /// # Errors
     /// The store's.
     pub(super) async fn signed(&self, arn: &str, stale: bool) -> Result<Option<Arc<Principal>>, StoreError> {
-        let slot = self.slot(arn);
-        let mut known = slot.0.lock().await;
-        if let Some(known) = known.as_ref().filter(|known| known.at.elapsed() < FRESH) {
-            return Ok(known.principal.clone());
-        }
-        let principal = match self.bound(arn).await? {
-            Some(hash) => self.principal(&hash, stale).await?,
-            None => None,
+        let bound = {
+            let mut signers = self.signers.lock().await;
+            let known = signers.get(arn).cloned();
+            match known.filter(|(at, _)| at.elapsed() < AGAIN) {
+                Some((_, hash)) => hash,
+                None => match in_time(LOOK_UP_TIME, self.bound(arn)).await {
+                    Ok(hash) => {
+                        if signers.len() >= MOST {
+                            signers.clear();
+                        }
+                        signers.insert(arn.to_owned(), (clock::now(), hash.clone()));
+                        hash
+                    }
+                    Err(error) => match signers.get(arn).filter(|_| stale) {
+                        Some((_, hash)) => hash.clone(),
+                        None => return Err(error),
+                    },
+                },
+            }
         };
-        *known = Some(Known { at: clock::now(), principal: principal.clone() });
-        Ok(principal)
+        match bound {
+            Some(hash) => self.principal(&hash, stale).await,
+            None => Ok(None),
+        }
     }
 
     /// The hash of the key that is bound to a signer.
@@ -264,8 +323,8 @@ impl Keeper {
         admitted
     }
 
-    /// Settles a request, trying again for a while. Nobody waits for it but whoever ends the process.
-    pub(super) async fn settle(&self, settlement: Settlement) {
+    /// Settles a request, trying again for so long. Nobody waits for it but whoever ends the process.
+    pub(super) async fn settle(&self, settlement: Settlement, time: Duration) {
         let settled = async {
             let mut wait = SETTLE_WAIT;
             loop {
@@ -284,7 +343,7 @@ impl Keeper {
                 wait = (wait * 2).min(Duration::from_secs(3));
             }
         };
-        if timeout(SETTLE_TIME, settled).await.is_err() {
+        if timeout(time, settled).await.is_err() {
             self.lost(&settlement, "the store did not answer in time");
         }
     }
@@ -309,7 +368,7 @@ impl Keeper {
             reason = "a server is not frozen after an answer; its end waits for this"
         )]
         tokio::spawn(async move {
-            keeper.settle(settlement).await;
+            keeper.settle(settlement, SETTLE_TIME).await;
             keeper.settling.send_modify(|count| *count -= 1);
         });
     }

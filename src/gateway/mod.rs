@@ -8,6 +8,8 @@ mod attempts;
 pub mod auth;
 mod caller;
 mod candidates;
+mod denied;
+mod estimate;
 mod finish;
 mod gate;
 mod keeper;
@@ -39,7 +41,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::try_join;
+use futures::future::{join, try_join};
 use futures::{FutureExt as _, TryFutureExt as _};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -70,6 +72,9 @@ pub use tail::Body;
 
 /// How long a client may take to send its body.
 const BODY_TIME: Duration = Duration::from_mins(1);
+
+/// The largest body that administration takes.
+const ADMIN_BODY: usize = 1 << 20;
 
 /// How long a request waits for what administrators have set.
 const OVERLAY_TIME: Duration = Duration::from_secs(2);
@@ -189,19 +194,21 @@ impl Gateway {
         self.renew(&base);
     }
 
+    /// Puts a configuration into use. Who holds it is the only one to do so, and requests go on meanwhile.
     fn renew(&self, (settings, overlay): &(Arc<Settings>, Overlay)) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = Arc::new(State::new(overlay.over(settings), Some(&state)));
+        let state = Arc::new(State::new(overlay.over(settings), Some(&self.state())));
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     /// Looks up what administrators have set, if it is time to, and puts it into use. Where that fails, what was known stays.
     async fn overlaid(&self) {
         let Some(keeper) = self.keeper().filter(|keeper| keeper.overlay_is_due()) else { return };
+        let generation = keeper.generation();
         let found = timeout(OVERLAY_TIME, Overlay::fetch(keeper)).await;
         match found.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned()))) {
             Ok(overlay) => {
                 let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
-                if base.1 != overlay {
+                if base.1 != overlay && keeper.generation() == generation {
                     base.1 = overlay;
                     self.renew(&base);
                 }
@@ -228,7 +235,6 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.overlaid().await;
         let state = self.state();
         let (head, body) = request.into_parts();
         let wire = routes::dialect(head.uri.path(), &head.headers);
@@ -289,19 +295,21 @@ impl Gateway {
         let address = state.gate.address(call, &head.headers);
         let mut body = pin!(body);
         let mut caller = Caller::default();
-        if !endpoint.public() {
+        let office = matches!(endpoint, Endpoint::Admin(..));
+        if !endpoint.public() || office {
             let mut admitted = state.gate.allows(address);
-            if matches!(endpoint, Endpoint::Model(_)) && admitted.is_ok() {
+            if (office || matches!(endpoint, Endpoint::Model(_))) && admitted.is_ok() {
                 admitted = state.gate.knock(address);
                 if admitted.is_err() {
                     drain(body.as_mut(), &head.headers, state.settings.max_request).await;
                 }
             }
-            if admitted.is_ok() {
+            if admitted.is_ok() && !endpoint.public() {
                 // What a key may call are models; what it may ask of itself is not for its maker to narrow.
                 let path = Some(head.uri.path()).filter(|_| !matches!(endpoint, Endpoint::Admin(..)));
                 let who = (path, address);
-                admitted = auth::check(self, state, &head.headers, (call, who)).await.map(|who| caller = who);
+                let (checked, ()) = join(auth::check(self, state, &head.headers, (call, who)), self.overlaid()).await;
+                admitted = checked.map(|who| caller = who);
             }
             if let Err(refusal) = admitted {
                 // `/health` tells strangers that we are here and nothing more.
@@ -310,6 +318,11 @@ impl Gateway {
                 }
                 return open.refused(refusal, wire);
             }
+        }
+        // It may have changed by now.
+        let state = &self.state();
+        if matches!((&caller, &endpoint), (Caller::Session(_), Endpoint::Model(_))) {
+            return open.refused(office::no_models(), wire);
         }
         // What is going on behind the models is none of a key holder's business.
         if caller.principal().is_some() && matches!(endpoint, Endpoint::Health | Endpoint::Metrics) {
@@ -353,7 +366,7 @@ impl Gateway {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let actor = office::actor(access, caller, state.settings.master_key.is_some())?;
-        let body = read(body, &head.headers, state.settings.max_request).await?;
+        let body = read(body, &head.headers, ADMIN_BODY).await?;
         office::administer(self, state, (&head.method, &head.uri), (&body, &actor)).await
     }
 }

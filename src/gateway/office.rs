@@ -32,6 +32,12 @@ pub(super) fn not_an_administrator() -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, "unauthenticated", message).code("not_an_administrator")
 }
 
+/// What an administrator hears who calls a model with his session.
+pub(super) fn no_models() -> Refusal {
+    let message = "a session is for administration; call models with a virtual key";
+    Refusal::new(StatusCode::FORBIDDEN, "unauthenticated", message).code("session_calls_no_models")
+}
+
 /// Answers a request to administration.
 pub(super) async fn administer(
     gateway: &Gateway,
@@ -44,10 +50,21 @@ pub(super) async fn administer(
             "this gateway has no store, so there is nothing to administer; see `feathergate.store`",
         ));
     };
-    let admin = keeper.admin().await.map_err(|error| {
-        tracing::error!(%error, "the store cannot be opened");
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string()).code("store_unavailable")
-    })?;
+    // Strangers do not wake a store that nobody uses.
+    let admin = if matches!(actor, Actor::Nobody) && !keeper.active() {
+        if method == Method::POST {
+            let message = "this gateway has no administrators yet; the holder of the master key can register one";
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthenticated", message).code("no_administrators"));
+        }
+        keeper.desk()
+    } else {
+        keeper.admin().await.map_err(|error| {
+            // Where the store is, and what it says, is for the log.
+            tracing::error!(%error, "the store cannot be opened");
+            let message = "the store cannot be used now; the log says why";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "store", message).code("store_unavailable")
+        })?
+    };
     let now = clock::unix_millis();
     let request = Request { method, path: uri.path(), query: uri.query(), body, actor, now, catalog: &Models(state) };
     let reply = admin.handle(request).await;

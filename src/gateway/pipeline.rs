@@ -2,6 +2,7 @@
 //! the status is certain. Which attempts are made is the business of `super::attempts`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::attempts::{self, Run};
 use super::caller::Caller;
+use super::keeper::ADMIT_TIME;
 use super::lease::Lease;
 use super::receive::{Outcome, receive};
 use super::refusal::{Refusal, Way};
@@ -188,7 +190,9 @@ pub(super) async fn attempt(
     let lost = prepared.losses.iter().filter(|loss| !own.fields.iter().any(|field| *field == *loss.field));
     record.losses = lost.cloned().collect();
     let wait = own.stream_timeout.or(deployment.stream_timeout).or(state.settings.stream_timeout);
-    let patience = wait.filter(|_| record.stream).map_or(deadline, |wait| deadline.min(started + wait));
+    // While the store is asked the upstream cannot answer, and is not to blame.
+    let grace = run.leave.as_ref().filter(|leave| leave.peek().is_none()).map_or(Duration::ZERO, |_| ADMIT_TIME);
+    let patience = wait.filter(|_| record.stream).map_or(deadline, |wait| deadline.min(started + wait + grace));
     let id = record.request_id.clone();
     let way = Way { converts: prepared.reply.converts(), ..way };
     let sending = Sending {
@@ -222,7 +226,7 @@ pub(super) async fn attempt(
 }
 
 /// Whether the request asks for a service tier with other prices than those that are known.
-fn otherwise_priced(looked: &Looked<'_>) -> bool {
+pub(super) fn otherwise_priced(looked: &Looked<'_>) -> bool {
     let tier = looked.fields().and_then(|fields| fields.value("service_tier"));
     tier.is_some_and(|tier| matches!(tier.get(), r#""flex""# | r#""priority""#))
 }

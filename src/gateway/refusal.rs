@@ -90,6 +90,8 @@ pub struct Refusal {
     pub class: &'static str,
     /// Whether something else can be tried.
     pub(super) fate: Fate,
+    /// Whether an upstream may have done its work for nothing: it was given up, or its answer could not be used.
+    pub(super) worked: bool,
     param: Option<String>,
     code: Option<&'static str>,
     pub(super) headers: HeaderMap,
@@ -107,6 +109,7 @@ impl Refusal {
             message,
             class,
             fate: Fate::Final,
+            worked: false,
             param: None,
             code: None,
             headers: HeaderMap::new(),

@@ -48,7 +48,14 @@ impl Sending<'_> {
 
     /// The upstream answered with something that is no answer.
     pub(super) fn senseless(&self, message: impl Into<String>) -> Refused {
-        self.failed(Failure::new(FailureKind::Server, 502, message), None)
+        self.given_up(Failure::new(FailureKind::Server, 502, message))
+    }
+
+    /// A failure of an attempt that its upstream may have answered, as far as it knows.
+    fn given_up(&self, failure: Failure) -> Refused {
+        let mut refusal = self.failed(failure, None);
+        refusal.worked = true;
+        refusal
     }
 
     /// The upstream answered with what the operator knows as a failure.
@@ -65,7 +72,7 @@ impl Sending<'_> {
     }
 
     pub(super) fn late(&self, what: &str) -> Refused {
-        self.failed(Failure::new(FailureKind::Timeout, 504, format!("the upstream {what} in time")), None)
+        self.given_up(Failure::new(FailureKind::Timeout, 504, format!("the upstream {what} in time")))
     }
 }
 

@@ -254,6 +254,7 @@ impl Tail {
         let mut last = tally.bytes;
         if let Some(record) = &mut self.record {
             record.usage.replace(tally.usage);
+            record.cut = !tally.finished;
             if let Some(failure) = tally.failure {
                 if let Some(lease) = self.lease.as_ref().filter(|_| blamed) {
                     lease.failed(&Failed { kind: failure.kind, status: failure.status, retry_after: None });
@@ -285,6 +286,7 @@ impl Tail {
         self.spoke = now;
         if let Some(record) = &mut self.record {
             record.first_byte.get_or_insert(self.spoke);
+            record.sent += bytes.len() as u64;
             if self.log_bodies {
                 record.response_body.get_or_insert_default().push_str(&String::from_utf8_lossy(&bytes));
             }
@@ -309,7 +311,9 @@ impl Tail {
             record.error_class = Some(class);
             record.error = Some(why.to_owned());
             if let Some(tap) = self.tap.take() {
-                record.usage.replace(tap.finish(None).usage);
+                let tally = tap.finish(None);
+                record.usage.replace(tally.usage);
+                record.cut = !tally.finished;
             }
         }
         self.settle();

@@ -54,7 +54,8 @@ impl Period {
             Self::Forever => Window { start: 0, end: None },
             Self::Seconds(seconds) => {
                 let length = seconds.max(1) * 1000;
-                let start = now - now.saturating_sub(anchor) % length;
+                // A clock that is behind the one that set it up is in the first window already.
+                let start = now.max(anchor) - now.saturating_sub(anchor) % length;
                 Window { start, end: Some(start.saturating_add(length)) }
             }
             Self::Months(months) => {
@@ -120,7 +121,7 @@ mod tests {
         let hour = Period::Seconds(3600).window(NOW - 5 * 3_600_000 - 7, NOW);
         assert_eq!(hour, Window { start: NOW - 7, end: Some(NOW - 7 + 3_600_000) });
         // A clock that is behind the one that set it up.
-        assert_eq!(Period::Seconds(3600).window(NOW + 9, NOW).start, NOW);
+        assert_eq!(Period::Seconds(3600).window(NOW + 9, NOW).start, NOW + 9);
         let month = Period::Months(1).window(0, NOW);
         assert_eq!(month, Window { start: 1_793_491_200_000, end: Some(1_796_083_200_000) });
         let year_end = Period::Months(3).window(0, NOW);

@@ -74,6 +74,12 @@ pub struct Record {
     pub error: Option<String>,
     /// What the upstream did not get as the client sent it.
     pub losses: Vec<Loss>,
+    /// Bytes that went to the client, of a stream.
+    pub sent: u64,
+    /// A stream ended before the upstream had told how it ended, so its usage is not whole.
+    pub cut: bool,
+    /// Attempts that were given up although their upstreams may have worked.
+    pub wasted: u32,
     /// The virtual key's id, where the caller has one.
     pub key: Option<String>,
     /// Its team's id.
@@ -132,6 +138,9 @@ impl Record {
             error_class: None,
             error: None,
             losses: Vec::new(),
+            sent: 0,
+            cut: false,
+            wasted: 0,
             key: None,
             team: None,
             log_bodies: false,

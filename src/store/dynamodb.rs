@@ -2,11 +2,11 @@
 //!
 //! | partition | sort | is |
 //! | --- | --- | --- |
-//! | `SCOPE#<id>#<part>` | `#` | what a scope has used ([`counts`]) |
+//! | `SCOPE#<id>#<part>` | `#` | what a scope has used (`dynamodb/counts.rs`) |
 //! | `USE#<0…7>` | an entry's id | the record of a request |
 //! | `DAY#<0…7>` | day, hash of who and what | sums of a day |
 //! | `DOC#<kind>` | its id | a document |
-//! | `NAME#<kind>` | a unique name | whose it is |
+//! | `NAME#<kind>` | `=` and a unique name | whose it is |
 //! | `AUDIT` | its id | an administrative act |
 //! | `SCHEMA` | `#` | the version of all this |
 //!
@@ -29,6 +29,7 @@ mod records;
 mod table;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -167,29 +168,39 @@ impl Dynamo {
         join_all(back).await;
     }
 
-    /// Counts a claim in one scope: in a part by chance, or in another that has room.
+    /// Counts a claim in one scope: in a part by chance, or in another that has room. All of it takes no longer than a call may.
     async fn enter(&self, claim: &Claim, scope: &Scope, now: u64) -> Entered {
-        let parts = counts::parts(scope);
-        let first = if parts > 1 { fastrand::u32(..parts) } else { 0 };
         let stamp = scope.limits.stamp(now);
         let held = |shard, stale| Held { scope: scope.id.clone(), limits: scope.limits.clone(), stamp, shard, stale };
-        if let Err(error) = self.spread(scope, parts).await {
-            return Entered::Lost(held(first, Vec::new()), error);
+        // The part that is tried.
+        let part = AtomicU32::new(0);
+        let entered = tokio::time::timeout(self.table.patience.all, self.enter_any(claim, scope, &part, now)).await;
+        let part = part.into_inner();
+        match entered {
+            Ok(Ok(Part::Held(standing, stale))) => Entered::Held(held(part, stale), standing),
+            Ok(Ok(Part::Refused(_, over))) => Entered::Refused(over),
+            Ok(Err(error)) => Entered::Lost(held(part, Vec::new()), error),
+            Err(_) => Entered::Lost(held(part, Vec::new()), table::late()),
         }
+    }
+
+    async fn enter_any(&self, claim: &Claim, scope: &Scope, part: &AtomicU32, now: u64) -> Result<Part, StoreError> {
+        let parts = counts::parts(scope);
+        let first = if parts > 1 { fastrand::u32(..parts) } else { 0 };
+        self.spread(scope, parts).await?;
         let mut refusals = Vec::new();
         for turn in 0..parts {
             let shard = (first + turn) % parts;
+            part.store(shard, Ordering::Relaxed);
             let limits = counts::share(&scope.limits, shard, parts);
-            match self.enter_part(claim, (&scope.id, shard), &limits, now).await {
-                Ok(Part::Held(standing, stale)) => return Entered::Held(held(shard, stale), standing),
-                Ok(Part::Refused(ledger, over)) => refusals.push((ledger, over)),
-                Err(error) => return Entered::Lost(held(shard, Vec::new()), error),
+            match self.enter_part(claim, (&scope.id, shard), &limits, now).await? {
+                held @ Part::Held(..) => return Ok(held),
+                Part::Refused(ledger, over) => refusals.push((ledger, over)),
             }
         }
-        match counts::together(&scope.limits, &stamp, now, &refusals) {
-            Some(over) => Entered::Refused(over),
-            None => Entered::Lost(held(first, Vec::new()), StoreError::Corrupt("a refusal without a limit".to_owned())),
-        }
+        let over = counts::together(&scope.limits, &scope.limits.stamp(now), now, &refusals);
+        let over = over.ok_or_else(|| StoreError::Corrupt("a refusal without a limit".to_owned()))?;
+        Ok(Part::Refused(Ledger::default(), over))
     }
 
     async fn enter_part(

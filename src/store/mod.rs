@@ -43,7 +43,7 @@ pub trait Store: Send + Sync {
     fn open(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Counts a request in all its scopes, if all have room for it, else in none. One atomic write where the claim is
-    /// admitted or refused at its first try.
+    /// admitted or refused at its first try; in `DynamoDB` one for each scope, all at the same time.
     ///
     /// # Errors
     /// Where it cannot be told: nothing is counted then, or it lapses like what is never settled.

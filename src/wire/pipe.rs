@@ -73,6 +73,8 @@ pub struct Tally {
     pub bytes: Bytes,
     /// An error event has already gone through to the client.
     pub told: bool,
+    /// The upstream has said how the answer ends, and what it said of tokens is all.
+    pub finished: bool,
 }
 
 impl Tap {
@@ -167,7 +169,13 @@ impl Tap {
                 bytes.clear();
             }
         }
-        Tally { usage: self.usage, failure: self.failure, bytes: bytes.freeze(), told: told && self.committed }
+        Tally {
+            usage: self.usage,
+            failure: self.failure,
+            bytes: bytes.freeze(),
+            told: told && self.committed,
+            finished: self.finished || self.over,
+        }
     }
 
     fn release(&mut self, bytes: Bytes) -> Bytes {

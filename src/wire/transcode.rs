@@ -185,6 +185,12 @@ impl Transcoder {
             let ended = exit.over;
             (!ended).then(|| cut.unwrap_or_else(|| Failure::cut("the upstream ended the stream before its end")))
         });
-        Tally { usage: exit.usage, failure, bytes: Bytes::from(exit.out.into_bytes()), told: false }
+        Tally {
+            usage: exit.usage,
+            failure,
+            bytes: Bytes::from(exit.out.into_bytes()),
+            told: false,
+            finished: exit.over,
+        }
     }
 }

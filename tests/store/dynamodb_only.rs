@@ -124,6 +124,14 @@ async fn what_dynamodb_does_not_take_is_cut_or_said() {
     let many = store.save(&changes, &[act(NOW, 1)], NOW).await;
     assert!(matches!(&many, Err(SaveError::Store(StoreError::Setup(why))) if why.contains("102")), "{many:?}");
     assert_eq!(store.list(Kind::Key, None, 9, NOW).await.unwrap(), []);
+    let mut large = document(Kind::Key, "large", 1, Some(""));
+    large.body = format!("\"{}\"", "x".repeat(500_000));
+    let refused = store.save(&[Change::Create(large.clone())], &[], NOW).await;
+    assert!(matches!(&refused, Err(SaveError::Store(StoreError::Setup(why))) if why.contains("400 KB")), "{refused:?}");
+    large.body.truncate(10);
+    store.save(&[Change::Create(large)], &[], NOW).await.unwrap();
+    let same_name = Change::Create(document(Kind::Key, "other", 1, Some("")));
+    assert_eq!(store.save(&[same_name], &[], NOW).await, Err(SaveError::Conflict(0)));
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ static MAYBE_ONE: [Field; 1] = [may("key", Type::Form(&KEY), "The key: its secre
 pub(super) const VIEW: Type = Type::Named("Key", &Type::Struct(&[&VIEWED]));
 static VIEWED: [Field; 30] = [
     must("id", Type::Text(50), "Names the key in records, also when its secret is replaced."),
-    must("token", Type::Text(64), "The hash of its secret."),
+    null("token", Type::Text(64), "The hash of its secret; null for its holder."),
     must("key_name", Type::Text(20), "The end of its secret."),
     null("key_alias", Type::Text(100), "The administrator's name for it."),
     must("spend", Type::Dollars, "What was spent in the present period, or ever where there is none."),
@@ -149,7 +149,10 @@ static SECRET: [Field; 2] = [
 static WITH_SECRET: Type = Type::Struct(&[&SECRET, &VIEWED]);
 static HASH: [Field; 1] = [must("key", Type::Text(64), "The hash of its secret.")];
 static WITH_HASH: Type = Type::Struct(&[&HASH, &VIEWED]);
-static INFO: Type = Type::Struct(&[&HASH, &[must("info", VIEW, "The key.")]]);
+static INFO: Type = Type::Struct(&[&[
+    null("key", Type::Text(64), "The hash of its secret; null for its holder."),
+    must("info", VIEW, "The key."),
+]]);
 static DELETED: Type = Type::Struct(&[&[must(
     "deleted_keys",
     Type::List(&Type::Text(64), 25),

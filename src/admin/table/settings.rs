@@ -160,6 +160,6 @@ pub(super) static ROUTES: &[Spec] = &[
         |admin, context| Box::pin(admin.group_info(context)),
     ),
     get(("/openapi.json", Access::Public, "models"), "This document.", NOTHING, &Type::Object, |_, _| {
-        Box::pin(async { openapi::answer() })
+        Box::pin(async { Ok(openapi::answer()) })
     }),
 ];

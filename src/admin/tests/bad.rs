@@ -406,6 +406,11 @@ fn fields_that_do_not_go_together_are_told() {
     ] {
         names(&world.get(target), param, target);
     }
+    let all = json!({"system_prompt": "🙂".repeat(32_000), "models": vec![format!("{}*", "ä".repeat(150)); 300]});
+    let said = world.post("/key/generate", &all);
+    assert!(said.status == 400 && said.text.contains("no longer than 150000 bytes"), "{}", said.text);
+    let body = br#"{"metadata": {"id": 123456789012345678901}}"#;
+    names(&world.raw(&Actor::Master, "POST", "/key/generate", body, NOW), "metadata", "a number that is too long");
     let said = world.post("/key/generate", &json!({"models": ["fasst"]}));
     assert!(said.text.contains("did you mean `fast`?"), "{}", said.text);
     for (models, want) in [(json!(["all-proxy-models"]), json!([])), (json!(["all-team-models", "fast"]), json!([]))] {

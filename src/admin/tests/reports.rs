@@ -202,6 +202,10 @@ fn redirects_lead_to_models() {
     let stored = block_on(world.store.find(crate::store::Kind::Setting, settings::REDIRECTS, NOW)).unwrap().unwrap();
     let want = [("gpt-4", "older"), ("older", "fast"), ("x", "openai/gpt-9")];
     assert_eq!(settings::redirects(&stored.body).unwrap(), want.map(|(from, to)| (from.to_owned(), to.to_owned())));
+    // A name that goes with this very change is no model.
+    assert_eq!(put(json!({"redirects": {"new": "openai/gpt-9"}})).status, 200);
+    assert_eq!(put(json!({"redirects": {"openai/new": "fast"}})).status, 200);
+    assert_eq!(put(json!({"redirects": {"x": "openai/new"}})).status, 400);
     let mut long = serde_json::Map::new();
     for place in 0..9 {
         long.insert(format!("n{place}"), json!(format!("n{}", place + 1)));

@@ -74,7 +74,9 @@ fn litellm(reader: &mut Reader<'_>, store: &mut StoreSettings) {
     let period = reader.setting("litellm_settings", "budget_duration");
     let period = period.and_then(|(place, node)| self::period(reader, &place, node)).unwrap_or_default();
     if let Some((place, node)) = reader.setting("litellm_settings", "max_budget") {
-        store.gateway.limits.budget = dollars(reader, &place, node).map(|most| (most, period));
+        // 0 is litellm's way to say that there is none.
+        let most = dollars(reader, &place, node).filter(|most| most.0 > 0);
+        store.gateway.limits.budget = most.map(|most| (most, period));
     }
 }
 

@@ -231,7 +231,8 @@ impl Dynamo {
             places.push(step.place);
         }
         for ((kind, name), owner) in &names {
-            let at = key(&format!("NAME#{}", kind.name()), &super::clip(name));
+            // A sort key is never empty, and a name may be.
+            let at = key(&format!("NAME#{}", kind.name()), &format!("={}", super::clip(name)));
             let new = owner.after.map(|document| {
                 let mut item = at.clone();
                 item.insert("i".to_owned(), text(document.id.as_str()));

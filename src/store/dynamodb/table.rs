@@ -204,7 +204,7 @@ impl Table {
     ) -> StoreError {
         match error {
             SdkError::ServiceError(context) => self.answer(context.err().code(), context.err().message(), call),
-            SdkError::TimeoutError(_) => StoreError::Unavailable("DynamoDB did not answer in time".to_owned()),
+            SdkError::TimeoutError(_) => late(),
             _ => unreachable_store(&innermost(error)),
         }
     }
@@ -230,6 +230,9 @@ impl Table {
             | "IncompleteSignatureException") => {
                 StoreError::Setup(format!("DynamoDB does not accept these AWS credentials ({code})"))
             }
+            "ValidationException" if message.contains("Item size") => {
+                StoreError::Setup("this is more than the 400 KB that DynamoDB keeps as one item".to_owned())
+            }
             "ValidationException" => StoreError::Setup(format!(
                 "DynamoDB refuses a call of {call} on the table `{table}`: {message}; the table must have the partition key \
                  `{PARTITION}` and the sort key `{SORT}`, both strings"
@@ -238,6 +241,10 @@ impl Table {
             code => StoreError::Unavailable(format!("DynamoDB: {code}: {message}")),
         }
     }
+}
+
+pub(super) fn late() -> StoreError {
+    StoreError::Unavailable("DynamoDB did not answer in time".to_owned())
 }
 
 fn unreachable_store(cause: &str) -> StoreError {

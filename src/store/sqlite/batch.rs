@@ -52,7 +52,9 @@ pub(super) struct Known {
 const REMEMBERED: usize = 1000;
 
 /// Does all jobs and answers each.
-pub(super) fn run(connection: &mut Connection, known: &mut Known, jobs: Vec<Job>, keep: Keep) {
+pub(super) fn run(connection: &mut Connection, known: &mut Known, mut jobs: Vec<Job>, keep: Keep) {
+    // Who has been told that it took too long is not counted any more.
+    jobs.retain(|job| !(matches!(job.work, Work::Admit(..)) && job.reply.is_closed()));
     let answers = match transact(connection, known, &jobs, keep) {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         // One may be at fault for all: each alone. But where the file does not get free, nobody waits for it once more.

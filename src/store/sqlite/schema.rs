@@ -61,7 +61,7 @@ const MIGRATIONS: [&str; 1] = ["
 "];
 
 /// How long another process may keep the file to itself before we give up.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// How often opening is tried, and how long each try and the pause after it last: turning to WAL, and recovering after a killed
 /// process, do not wait for others by themselves.
 const TRIES: u32 = 50;
