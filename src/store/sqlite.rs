@@ -143,6 +143,16 @@ fn execute(connection: &Connection, sql: &str, values: &[Value]) -> Result<usize
 
 /// Runs a statement that gives rows.
 fn rows(connection: &Connection, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+    fetch(connection, sql, values, Ok)
+}
+
+/// The same, and makes something of each row as it comes: a report may have a hundred thousand.
+fn fetch<T>(
+    connection: &Connection,
+    sql: &str,
+    values: &[Value],
+    make: impl Fn(Row) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
     let mut statement = connection.prepare_cached(sql).map_err(failed)?;
     let columns = statement.column_count();
     let value = |row: &rusqlite::Row<'_>, column| {
@@ -152,9 +162,13 @@ fn rows(connection: &Connection, sql: &str, values: &[Value]) -> Result<Vec<Row>
             ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => Value::Null,
         })
     };
-    let found =
-        statement.query_map(params_from_iter(values), |row| (0..columns).map(|column| value(row, column)).collect());
-    found.map_err(failed)?.collect::<rusqlite::Result<Vec<Row>>>().map_err(failed)
+    let mut found = statement.query(params_from_iter(values)).map_err(failed)?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        let row = (0..columns).map(|column| value(row, column)).collect::<rusqlite::Result<Row>>();
+        all.push(make(row.map_err(failed)?)?);
+    }
+    Ok(all)
 }
 
 fn unexpected() -> StoreError {
@@ -232,9 +246,8 @@ impl Store for Sqlite {
     ) -> BoxFuture<'a, Result<Vec<Document>, StoreError>> {
         let values = sql::listed(kind, after, limit, now);
         async move {
-            let read = move |connection: &Connection| {
-                rows(connection, sql::LIST, &values)?.into_iter().map(|row| sql::document(kind, row)).collect()
-            };
+            let read =
+                move |connection: &Connection| fetch(connection, sql::LIST, &values, |row| sql::document(kind, row));
             self.read(&self.desk()?.slow, read).await
         }
         .boxed()
@@ -263,8 +276,7 @@ impl Store for Sqlite {
     fn daily<'a>(&'a self, query: &'a DailyQuery) -> BoxFuture<'a, Result<Vec<Daily>, StoreError>> {
         let (sql, values) = sql::search_days(query);
         async move {
-            let read =
-                move |connection: &Connection| rows(connection, &sql, &values)?.into_iter().map(sql::daily).collect();
+            let read = move |connection: &Connection| fetch(connection, &sql, &values, sql::daily);
             self.read(&self.desk()?.slow, read).await
         }
         .boxed()
@@ -273,9 +285,8 @@ impl Store for Sqlite {
     fn audit<'a>(&'a self, before: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<Audit>, StoreError>> {
         let (sql, values) = sql::search_audit(before, limit);
         async move {
-            let read = move |connection: &Connection| {
-                rows(connection, sql, &values)?.into_iter().map(|row| sql::Columns::of(row).json()).collect()
-            };
+            let read =
+                move |connection: &Connection| fetch(connection, sql, &values, |row| sql::Columns::of(row).json());
             self.read(&self.desk()?.slow, read).await
         }
         .boxed()

@@ -1,5 +1,6 @@
 //! Measures the SQLite store: `cargo run --profile server --example bench-store -- FOLDER`. Fills the folder with some 1.2 GB, for
-//! a million requests, and takes a few minutes; a number after the folder is for fewer requests.
+//! a million requests, and takes a few minutes; a number after the folder is for fewer requests, and `reports`
+//! before it reads what is there.
 
 #![allow(
     clippy::unwrap_used,
@@ -49,6 +50,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["hammer", file, name] => runtime.block_on(hammer(Path::new(file), name)),
+        ["reports", folder] => {
+            runtime.block_on(async { reports(&*open(Path::new(folder).join("bench-store.db")).await).await });
+        }
         [folder] => runtime.block_on(measure(Path::new(folder), 1_000_000)),
         [folder, requests] => runtime.block_on(measure(Path::new(folder), requests.parse().unwrap())),
         _ => println!("bench-store FOLDER [REQUESTS]"),
