@@ -51,6 +51,8 @@ const VERSION: u64 = 1;
 const ALONE: &str = "#";
 /// How many calls an administrator's question makes at one time.
 const ABREAST: usize = 16;
+/// How often a request is tried to be counted where holds that have lapsed are in the way.
+const TRIES: u32 = 10;
 /// How long it may take to take a request back where the store fails. What is left then lapses.
 const WITHDRAWAL: Duration = Duration::from_secs(1);
 
@@ -222,7 +224,7 @@ impl Dynamo {
             }
         }
         let mut lapsed = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..TRIES {
             let write = counts::admission(claim, limits, &stamp, &lapsed);
             match self.table.update(&partition, ALONE, &write, true).await? {
                 Written::Done(item) => return Ok(held(&counts::ledger(&item))),
@@ -236,6 +238,10 @@ impl Dynamo {
                     }
                     // Only holds that have lapsed are in the way: they leave with the next write.
                     lapsed = counts::lapsed(&ledger, now);
+                    if lapsed.len() == counts::CLEANED {
+                        self.table.update(&partition, ALONE, &counts::clearing(&lapsed), false).await?;
+                        lapsed.clear();
+                    }
                 }
             }
         }

@@ -110,6 +110,25 @@ async fn what_no_longer_counts_leaves_the_item() {
 }
 
 #[tokio::test]
+async fn many_that_were_killed_do_not_block_a_limit_that_was_lowered() {
+    if !emulated() {
+        return;
+    }
+    let store = dynamo("killed", Keep::default()).await;
+    let wide = Limits { parallel: Some(500), ..Limits::default() };
+    for number in 0..150 {
+        let mut killed = claim(&format!("k{number}"), &[("key:a", &wide)], asks(1, 1));
+        killed.lapses = NOW + 1000;
+        held(&store, &killed, NOW).await;
+    }
+    let narrow = Limits { parallel: Some(1), ..Limits::default() };
+    let (_, over) = refused(&store, &claim("a", &[("key:a", &narrow)], asks(1, 1)), NOW).await;
+    assert_eq!((over.limit, over.used), (1, 150));
+    let (_, standings) = held(&store, &claim("b", &[("key:a", &narrow)], asks(1, 1)), NOW + 1000).await;
+    assert_eq!((standings[0].parallel, standings[0].spent), (1, Money(151)));
+}
+
+#[tokio::test]
 async fn what_dynamodb_does_not_take_is_cut_or_said() {
     if !emulated() {
         return;

@@ -29,7 +29,7 @@ const PARALLEL: &str = "P";
 /// Over how many items the scope is spread.
 pub(super) const SPREAD: &str = "N";
 /// The most attributes that one write cleans up: an expression has its limits (4 KB, 300 operators).
-const CLEANED: usize = 60;
+pub(super) const CLEANED: usize = 60;
 /// How long an item is kept after its last window, in milliseconds: longer than clocks differ.
 const AFTERWARDS: u64 = 86_400_000;
 
@@ -164,6 +164,17 @@ pub(super) fn stale(ledger: &Ledger, stamp: &Stamp, now: u64) -> Vec<String> {
 pub(super) fn lapsed(ledger: &Ledger, now: u64) -> Vec<String> {
     let lapsed = ledger.holds.iter().filter(|(_, lapses)| **lapses <= now);
     lapsed.map(|(hold, _)| format!("H{hold}")).take(CLEANED).collect()
+}
+
+/// Only removes holds that have lapsed: for when there are more than one write can be rid of.
+pub(super) fn clearing(lapsed: &[String]) -> Expression {
+    let mut write = Expression::default();
+    for name in lapsed {
+        write.demand_there(name);
+        write.remove(name);
+    }
+    write.add(PARALLEL, -(lapsed.len() as i128));
+    write
 }
 
 /// Counts a request, where every limit has room. `lapsed` holds are removed first, as it were: they must be there.
