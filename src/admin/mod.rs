@@ -1,6 +1,6 @@
 //! Administration: keys, teams, usage, the audit log. JSON in, JSON out; it knows nothing of the gateway.
 //!
-//! One table ([`table`]) says which paths there are, who may call them, which fields they take and what they answer. It drives
+//! One table (`table`) says which paths there are, who may call them, which fields they take and what they answer. It drives
 //! routing, the check of every request and the `OpenAPI` document, so that none of them can be wrong about the others.
 //!
 //! Whoever serves it finds the [`Route`] of a request, finds out who asks ([`Actor`]) as far as the route's [`Access`] demands,

@@ -1,6 +1,6 @@
 //! `feathergate admin …`: the administration of a gateway, over HTTP, for people and for scripts.
 //!
-//! One table ([`commands`]) says which commands there are and what each takes; parsing and `--help` come from it. What a command
+//! One table (`commands`) says which commands there are and what each takes; parsing and `--help` come from it. What a command
 //! asks for is checked by the gateway, which names the field that is wrong; here only what has no form at all is refused.
 
 mod call;
