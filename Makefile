@@ -142,10 +142,10 @@ bench: ## measures conversion, the server and the package; about twenty minutes 
 	tests/bench/run.sh
 
 # Bounds. Before there was conversion they were 5.0 and 2.3: the wires, their tables and readers took the difference. The store in
-# DynamoDB is 0.59 and 0.28 of them; what the server takes is no longer in the package.
+# DynamoDB is 0.59 and 0.28 of them, keys and administration 0.70 and 0.36; what the server takes (0.40, 0.20) is no longer in it.
 size: ## the sizes of `make package`, against their bounds
 	@python3 -c 'import sys, zipfile; z = zipfile.ZipFile("$(ZIP)"); i = z.getinfo("bootstrap"); \
-	rows = [("bootstrap", i.file_size, 5.9), ("bootstrap, zipped", i.compress_size, 2.95)]; \
+	rows = [("bootstrap", i.file_size, 6.6), ("bootstrap, zipped", i.compress_size, 3.3)]; \
 	[print(f"{name:20}{size / 1e6:6.2f} MB, at most {most} MB") for name, size, most in rows]; \
 	sys.exit(any(size > most * 1e6 for _, size, most in rows) and "size: too big")'
 
