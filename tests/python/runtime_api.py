@@ -199,7 +199,7 @@ class RuntimeApi:
     def accepted(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n")
 
-    def hand_out(self, connection: socket.socket) -> None:
+    def hand_out(self, connection: socket.socket) -> Invocation:
         invocation = self.queue.get()
         payload = json.dumps(invocation.event).encode()
         head = (
@@ -211,6 +211,7 @@ class RuntimeApi:
             f"content-length: {len(payload)}\r\n\r\n"
         )
         connection.sendall(head.encode() + payload)
+        return invocation
 
     def invoke(self, event: dict, seconds: float = 60.0) -> Invocation:
         """Queues an invocation whose deadline is `seconds` from now. Negative: in the past."""
