@@ -160,8 +160,10 @@ class Dynamo(Store):
         """Calls are throttled, and of some that were made nobody hears."""
         before = self.plain("GET", "/count")["throttled"]
         self.plain("PUT", "/disturb", json.dumps({"throttle": DISTURBED, "lose": 0.03}))
-        yield
-        self.plain("PUT", "/disturb", json.dumps({"throttle": 0, "lose": 0}))
+        try:
+            yield
+        finally:
+            self.plain("PUT", "/disturb", json.dumps({"throttle": 0, "lose": 0}))
         assert self.plain("GET", "/count")["throttled"] > before
 
 
@@ -268,8 +270,10 @@ class Postgres(Sql):
     def disturbed(self) -> Iterator[None]:
         """Connections break: before a statement gets through, or before its answer does."""
         before, self.proxy.share = self.proxy.dropped, 0.02
-        yield
-        self.proxy.share = 0.0
+        try:
+            yield
+        finally:
+            self.proxy.share = 0.0
         assert self.proxy.dropped > before
 
 

@@ -1,6 +1,7 @@
 //! Connections, each used by one task at a time.
 
 use std::error::Error as _;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -187,7 +188,8 @@ pub(super) fn setup(error: &Error) -> StoreError {
     let Some(code) = error.code() else {
         let cause = error.source();
         // A certificate that is refused comes as an error of reading and writing.
-        let refused = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()).and_then(std::io::Error::get_ref);
+        let carried = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        let refused = carried.and_then(std::io::Error::get_ref);
         if let Some(rustls::Error::InvalidCertificate(_)) = refused.and_then(|error| error.downcast_ref()) {
             return StoreError::Setup("PostgreSQL's certificate is not one to trust, or another server's".into());
         }
@@ -197,7 +199,8 @@ pub(super) fn setup(error: &Error) -> StoreError {
                 "PostgreSQL cannot be logged in to: {}",
                 cause.map_or(why, ToString::to_string)
             )),
-            "error performing TLS handshake" => {
+            // What rustls itself refuses comes as invalid data; else the connection broke in the middle of it.
+            "error performing TLS handshake" if carried.is_none_or(|error| error.kind() == ErrorKind::InvalidData) => {
                 StoreError::Setup("PostgreSQL has no TLS, and sslmode asks for it".into())
             }
             _ => StoreError::Unavailable("PostgreSQL cannot be reached".into()),
@@ -216,5 +219,31 @@ pub(super) fn setup(error: &Error) -> StoreError {
     match known.iter().find(|(known, _)| known == code) {
         Some((_, why)) => StoreError::Setup((*why).into()),
         None => words(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handshake_that_breaks_is_nothing_to_be_mended() {
+        // What the server says to the wish for TLS before it goes away.
+        for (says, to_be_mended) in [("S", false), ("", false), ("N", true)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = format!("postgres://u:p@{}/d?sslmode=require", listener.local_addr().unwrap());
+            let server = async {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                socket.read_exact(&mut [0; 8]).await.unwrap();
+                socket.write_all(says.as_bytes()).await.unwrap();
+            };
+            let pool = Pool::new(&Secret::new(&address)).unwrap();
+            let (taken, ()) = futures::join!(pool.take(), server);
+            let error = taken.err().unwrap();
+            assert_eq!(matches!(error, StoreError::Setup(_)), to_be_mended, "{says}: {error}");
+        }
     }
 }
