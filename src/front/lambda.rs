@@ -44,12 +44,30 @@ pub enum Mode {
     Buffered,
 }
 
+/// How long a runtime has to have served before its failure is that of one answer, and not of the Runtime API.
+const SERVED: Duration = Duration::from_secs(1);
+
 /// Serves invocations until Lambda ends the process: one at a time, or as many as `AWS_LAMBDA_MAX_CONCURRENCY` says, as on
 /// Managed Instances.
+///
+/// The runtime gives up where the Runtime API takes no more of an answer, since its client has left: it is begun again then, as
+/// to end the process would cost the next request a cold start.
 ///
 /// # Errors
 /// The runtime's, when the Runtime API goes away.
 pub async fn run(gateway: Arc<Gateway>, mode: Mode) -> Result<(), lambda_runtime::Error> {
+    loop {
+        let began = clock::now();
+        match serve(Arc::clone(&gateway), mode).await {
+            Err(error) if began.elapsed() >= SERVED => {
+                tracing::warn!(error, "an answer could not be handed over whole");
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn serve(gateway: Arc<Gateway>, mode: Mode) -> Result<(), lambda_runtime::Error> {
     let after = AfterAnswer(Arc::clone(&gateway));
     match mode {
         Mode::Streamed => {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::time::{sleep, timeout};
 
@@ -361,13 +362,11 @@ impl Keeper {
 
     /// Settles beside everything else: on a server, where nothing is frozen.
     pub(super) fn settle_aside(self: &Arc<Self>, settlement: Settlement) {
+        // A request that is dropped with the runtime has nobody left to do it.
+        let Ok(runtime) = Handle::try_current() else { return self.lost(&settlement, "the program ends") };
         self.settling.send_modify(|count| *count += 1);
         let keeper = Arc::clone(self);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a server is not frozen after an answer; its end waits for this"
-        )]
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             keeper.settle(settlement, SETTLE_TIME).await;
             keeper.settling.send_modify(|count| *count -= 1);
         });
