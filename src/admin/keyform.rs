@@ -6,7 +6,7 @@ use super::read::Input;
 use super::shape;
 use crate::meter::period::Period;
 use crate::route::nearest;
-use crate::store::key::{Allowance, Key};
+use crate::store::key::{ALL_MODELS, Allowance, Key};
 
 /// The last moment that is taken: the year 9999 is the last that all readers of dates know.
 const LATEST: u64 = 253_402_300_799_999;
@@ -97,9 +97,6 @@ pub(super) fn allowance(
     Ok(())
 }
 
-/// litellm's names for lists of models, where they say what an empty list says here.
-const ALL: [&str; 2] = ["all-proxy-models", "all-team-models"];
-
 /// The models that a request names, each of which has to be one.
 pub(super) fn models(input: &Input, context: &Context<'_>) -> Result<Vec<String>, Problem> {
     let mut models: Vec<String> = input.get("models");
@@ -108,7 +105,7 @@ pub(super) fn models(input: &Input, context: &Context<'_>) -> Result<Vec<String>
         if model == "no-default-models" {
             return Err(Problem::field(&at, "is no model: set `blocked` to allow none"));
         }
-        if ALL.contains(&model.as_str()) || model.contains('*') || context.catalog.knows(model) {
+        if ALL_MODELS.contains(&model.as_str()) || model.contains('*') || context.catalog.knows(model) {
             continue;
         }
         let groups = context.catalog.groups();
@@ -119,7 +116,7 @@ pub(super) fn models(input: &Input, context: &Context<'_>) -> Result<Vec<String>
             format!("must be a model that is configured here, and `{}` is not{hint}", shown(model)),
         ));
     }
-    if models.iter().any(|model| ALL.contains(&model.as_str())) {
+    if models.iter().any(|model| ALL_MODELS.contains(&model.as_str())) {
         models.clear();
     }
     Ok(models)

@@ -6,9 +6,8 @@ use super::context::{Answer, Context};
 use super::problem::Problem;
 use super::{Actor, Admin, DeploymentInfo, GroupInfo};
 use crate::meter::Money;
-use crate::route::table::fits;
 use crate::store::Kind;
-use crate::store::key::Team;
+use crate::store::key::{Team, allows};
 
 #[derive(Serialize)]
 struct Data<T> {
@@ -89,12 +88,11 @@ impl Admin {
     async fn groups(&self, context: &Context<'_>) -> Result<(Vec<GroupInfo>, bool), Problem> {
         let mut groups = context.catalog.groups();
         let Actor::Key { record } = context.actor else { return Ok((groups, true)) };
-        let may = |models: &[String], name: &str| models.is_empty() || models.iter().any(|model| fits(model, name));
-        groups.retain(|group| may(&record.models, &group.name));
+        groups.retain(|group| allows(&record.models, &[&group.name]));
         if let Some(team) = &record.team
             && let Some(team) = self.stored::<Team>(Kind::Team, team, context.now).await?
         {
-            groups.retain(|group| may(&team.value.models, &group.name));
+            groups.retain(|group| allows(&team.value.models, &[&group.name]));
         }
         Ok((groups, false))
     }

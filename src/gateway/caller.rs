@@ -8,9 +8,8 @@ use http::StatusCode;
 use super::State;
 use super::refusal::Refusal;
 use crate::config::network::Network;
-use crate::route::table::fits;
 use crate::store::Scope;
-use crate::store::key::{Allowance, Key, Team};
+use crate::store::key::{Allowance, Key, Team, allows};
 
 /// Who was let in.
 #[derive(Clone, Default)]
@@ -96,15 +95,7 @@ impl Principal {
 
     /// Whether the key and its team may both use a model that goes by any of these names.
     fn may_use(&self, names: &[&str]) -> bool {
-        // litellm's words for what an empty list says here.
-        const ALL: [&str; 2] = ["all-proxy-models", "all-team-models"];
-        let allows = |list: &[String]| {
-            list.is_empty()
-                || list
-                    .iter()
-                    .any(|allowed| ALL.contains(&allowed.as_str()) || names.iter().any(|name| fits(allowed, name)))
-        };
-        allows(&self.key.models) && self.team.as_ref().is_none_or(|team| allows(&team.models))
+        allows(&self.key.models, names) && self.team.as_ref().is_none_or(|team| allows(&team.models, names))
     }
 }
 

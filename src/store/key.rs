@@ -8,6 +8,18 @@ use crate::meter::Money;
 use crate::meter::ledger::Limits;
 use crate::meter::money::units;
 use crate::meter::period::Period;
+use crate::route::table::fits;
+
+/// litellm's names for all models, where they say what an empty list says.
+pub const ALL_MODELS: [&str; 2] = ["all-proxy-models", "all-team-models"];
+
+/// Whether a list of names and patterns allows a model that goes by any of these names. An empty one allows all.
+#[must_use]
+pub fn allows(models: &[String], names: &[&str]) -> bool {
+    let takes =
+        |allowed: &String| ALL_MODELS.contains(&allowed.as_str()) || names.iter().any(|name| fits(allowed, name));
+    models.is_empty() || models.iter().any(takes)
+}
 
 /// What a key or a team may use, as an administrator said it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
