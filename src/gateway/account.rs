@@ -184,7 +184,7 @@ impl Asked<'_> {
             return Ok(None);
         }
         let now = clock::unix_millis();
-        let guess = self.guess(&scopes, false)?;
+        let guess = self.guess(&scopes, None)?;
         let name = letters();
         let account = Account {
             keeper: Arc::clone(keeper),
@@ -239,13 +239,10 @@ impl Asked<'_> {
         let (keeper, claim) = {
             let mut stage = slot.stage();
             let Stage::Open(account) = &mut *stage else { return Ok(()) };
-            let held = account.hold.iter().flat_map(|hold| &hold.scopes);
-            let (held, budgets) = held.fold((Vec::new(), false), |(mut ids, budgets), held| {
-                ids.push(held.scope.clone());
-                (ids, budgets || held.limits.budget.is_some())
-            });
-            scopes.retain(|scope| !held.contains(&scope.id));
-            let guess = self.guess(&scopes, budgets)?;
+            let held =
+                |scope: &Scope| account.hold.iter().flat_map(|hold| &hold.scopes).any(|held| held.scope == scope.id);
+            scopes.retain(|scope| !held(scope));
+            let guess = self.guess(&scopes, account.hold.as_ref())?;
             if account.hold.is_none() {
                 account.guess = guess;
             }
@@ -289,11 +286,13 @@ impl Asked<'_> {
         scopes
     }
 
-    /// What the request may come to in the present group. `budgeted`: a budget applies beside those of `scopes`.
-    fn guess(&self, scopes: &[Scope], budgeted: bool) -> Result<Guess, Refused> {
+    /// What the request may come to in the present group, for `scopes` and those in which it is counted already.
+    fn guess(&self, scopes: &[Scope], hold: Option<&Hold>) -> Result<Guess, Refused> {
         let settings = &self.request.state.settings.store;
-        let budgeted = budgeted || scopes.iter().any(|scope| scope.limits.budget.is_some());
-        let (guess, unpriced) = estimate::guess(self, settings.output_estimate)?;
+        let held = hold.into_iter().flat_map(|hold| &hold.scopes).map(|held| &held.limits);
+        let mut limits = scopes.iter().map(|scope| &scope.limits).chain(held).peekable();
+        let (guess, unpriced) = estimate::guess(self, settings.output_estimate, limits.peek().is_some());
+        let budgeted = limits.any(|limits| limits.budget.is_some());
         if unpriced && budgeted && settings.strict_pricing {
             return Err(Box::new(denied::no_price(self.looked.model())));
         }

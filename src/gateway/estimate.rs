@@ -1,7 +1,7 @@
 //! What a request may come to, before it is sent: its input as we guess it, with all the output that it asks for.
 
 use super::account::Asked;
-use super::pipeline::{Looked, Refused, otherwise_priced};
+use super::pipeline::{Looked, otherwise_priced};
 use crate::config::settings::Deployment;
 use crate::meter::Money;
 use crate::meter::ledger::Estimate;
@@ -31,13 +31,14 @@ impl Guess {
 /// More output than any model gives: larger bounds mean that there is none.
 const MOST: u64 = 10_000_000;
 
-/// The guess, and whether a deployment that may answer has no known price.
-pub(super) fn guess(asked: &Asked<'_>, unbounded: u64) -> Result<(Guess, bool), Refused> {
+/// The guess, and whether a deployment that may answer has no known price. Where nothing is `limited` the guess is only for the
+/// record of an answer that never tells its usage, for which nobody reads the whole conversation.
+pub(super) fn guess(asked: &Asked<'_>, unbounded: u64, limited: bool) -> (Guess, bool) {
     let counted = match asked.looked {
         Looked::Chat(_, operation) => *operation == Operation::Generate,
         Looked::Direct(_, path) => path.writes_text() || *path == Path::Embeddings,
     };
-    let input = input(asked)?;
+    let input = input(asked, limited);
     let (mut dearest, mut most, mut unpriced) = (Money::default(), 0, otherwise_priced(asked.looked));
     for deployment in &asked.group.deployments {
         let output = output(asked.looked, deployment, unbounded);
@@ -47,21 +48,24 @@ pub(super) fn guess(asked: &Asked<'_>, unbounded: u64) -> Result<(Guess, bool), 
             None => unpriced = true,
         }
     }
-    Ok((Guess { input, output: most, cost: dearest, counted }, unpriced && counted))
+    (Guess { input, output: most, cost: dearest, counted }, unpriced && counted)
 }
 
-fn input(asked: &Asked<'_>) -> Result<u64, Refused> {
+fn input(asked: &Asked<'_>, limited: bool) -> u64 {
+    let by_length = || asked.request.body.len() as u64 / 4 + 1;
     match asked.looked {
         // Counting tokens uses none.
         Looked::Chat(_, Operation::CountTokens) | Looked::Direct(_, Path::ResponsesInputTokens | Path::Moderations) => {
-            Ok(0)
+            0
         }
-        Looked::Chat(envelope, Operation::Generate) => {
-            wire::guess_tokens(envelope).map_err(|error| Box::new(error.into()))
+        // What we cannot read may pass through to an upstream that can.
+        Looked::Chat(envelope, Operation::Generate) if limited => {
+            wire::guess_tokens(envelope).unwrap_or_else(|_| by_length())
         }
-        Looked::Direct(body, _) if body.fields().is_some() => Ok(asked.request.body.len() as u64 / 4 + 1),
+        Looked::Chat(_, Operation::Generate) => by_length(),
+        Looked::Direct(body, _) if body.fields().is_some() => by_length(),
         // A form: what it costs is not counted in tokens.
-        Looked::Direct(..) => Ok(0),
+        Looked::Direct(..) => 0,
     }
 }
 

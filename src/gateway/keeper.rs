@@ -245,10 +245,8 @@ impl Keeper {
             None => None,
             Some(team) => match store.find(Kind::Team, team, now).await? {
                 Some(document) => Some(read::<Team>(&document)?),
-                // Its limits cannot be held any more.
-                None => {
-                    return Err(StoreError::Corrupt(format!("the key `{}` belongs to a team that is gone", key.id)));
-                }
+                // With the team went its limits, and so its keys.
+                None => return Ok(None),
             },
         };
         Ok(Some(Arc::new(Principal::new(key, team))))
@@ -313,9 +311,7 @@ impl Keeper {
     /// The store's, also where it takes too long: what it has counted by then lapses.
     pub(super) async fn admit(&self, claim: &Claim) -> Result<Admission, StoreError> {
         let admitted = async { self.store().await?.admit(claim, clock::unix_millis()).await };
-        let admitted = timeout(ADMIT_TIME, admitted)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {} s", ADMIT_TIME.as_secs()))));
+        let admitted = in_time(ADMIT_TIME, admitted).await;
         if let Ok(Admission::Refused { scope, .. }) = &admitted
             && let Some(scope) = claim.scopes.get(*scope)
         {

@@ -660,3 +660,25 @@ async fn who_signs_is_bound_to_his_key_whatever_he_sends_with_it() {
         assert_eq!(got.status, status, "`{secret}`: {}", got.text);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_only_the_upstream_can_read_is_counted_by_its_length() {
+    let bank = bank("", &[]);
+    let secret = bank.limited(Allowance { tpm_limit: Some(10_000), ..Allowance::default() }).await;
+    let part = r#"{"role":"narrator","content":"hi"}"#;
+    let body = format!(r#"{{"model":"chat","messages":[{part}]}}"#);
+    let request = Request::post("/v1/chat/completions")
+        .header("authorization", format!("Bearer {secret}"))
+        .body(Full::new(Bytes::from(body)))
+        .unwrap();
+    let seen = bank.world.ask(request).await;
+    assert_eq!((seen.got.status, seen.calls.len()), (200, 1), "{}", seen.got.text);
+    assert!(seen.calls[0].body.contains(part));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_key_of_a_team_that_is_gone_is_gone() {
+    let bank = bank("", &[]);
+    let secret = bank.key(Key { team: Some("gone".to_owned()), ..Key::default() }).await;
+    assert_eq!(error(&bank.ask(&secret, "chat").await), (401, "invalid_api_key".to_owned()));
+}
