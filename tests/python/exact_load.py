@@ -196,7 +196,8 @@ class Upstream:
         return True
 
     def of(self, prefix: str) -> dict[str, Served]:
-        return {user: served for user, served in self.served.items() if user.startswith(prefix)}
+        # A copy, which is made in one go: the other thread goes on meanwhile.
+        return {user: served for user, served in self.served.copy().items() if user.startswith(prefix)}
 
 
 def envelope(kind: str) -> dict[str, object]:
