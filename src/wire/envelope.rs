@@ -72,14 +72,16 @@ pub fn peek(wire: Wire, body: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     Ok(envelope)
 }
 
-/// Looks into the body of a request that is no conversation: only its `model`, which is empty where it names none, and
-/// `stream` are read.
+/// Looks into the body of a request that is no conversation: only its `model`, which is empty where it names none, `stream` and
+/// `stream_options` are read.
 pub(super) fn look(body: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     let mut envelope = open(Wire::OpenAiChat, body)?;
     if envelope.value("model").is_some_and(|model| model.get() != "null") {
         envelope.model = envelope.model_name()?;
     }
     envelope.stream = envelope.flag("stream")?;
+    // Options that we cannot read are the upstream's to judge, and stay as they are.
+    envelope.usage_asked = envelope.include_usage().unwrap_or(true);
     Ok(envelope)
 }
 

@@ -103,8 +103,8 @@ impl Tap {
     }
 
     /// A pipe for the events of an endpoint that passes through.
-    pub(super) fn direct() -> Self {
-        Self { direct: true, ..Self::new(Wire::OpenAiChat, None, false) }
+    pub(super) fn direct(hide_usage: bool) -> Self {
+        Self { direct: true, ..Self::new(Wire::OpenAiChat, None, hide_usage) }
     }
 
     /// Takes the upstream's next bytes and gives what may go to the client now.

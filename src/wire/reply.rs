@@ -29,7 +29,7 @@ pub struct ReplyPlan {
 #[derive(Clone, Debug)]
 pub(super) enum How {
     Pass { answer_as: Option<String>, hide_usage: bool },
-    Direct,
+    Direct { hide_usage: bool },
     Embed(embed::Plan),
     Translate { client: Wire, undo: Undo, how: Answering },
 }
@@ -63,9 +63,9 @@ impl ReplyPlan {
         Self::new(wire, operation, How::Pass { answer_as: None, hide_usage: false })
     }
 
-    /// A plan for what passes through as it is, of whatever form.
-    pub(super) fn direct() -> Self {
-        Self::new(Wire::OpenAiChat, Operation::Generate, How::Direct)
+    /// A plan for what passes through as it is, of whatever form, but for usage that the client did not ask for.
+    pub(super) fn direct(hide_usage: bool) -> Self {
+        Self::new(Wire::OpenAiChat, Operation::Generate, How::Direct { hide_usage })
     }
 
     /// A plan for embeddings of another wire.
@@ -83,7 +83,7 @@ impl ReplyPlan {
     #[must_use]
     pub fn converts(&self) -> bool {
         match self.how {
-            How::Pass { .. } | How::Direct => false,
+            How::Pass { .. } | How::Direct { .. } => false,
             How::Embed(_) | How::Translate { .. } => true,
         }
     }
@@ -95,7 +95,7 @@ impl ReplyPlan {
     pub fn whole(&self, body: &Bytes, stamp: Stamp<'_>) -> Result<Reply, Box<Failure>> {
         match &self.how {
             How::Pass { answer_as, .. } => self.pass(body, answer_as.as_deref()),
-            How::Direct => {
+            How::Direct { .. } => {
                 let seen = direct::tap::whole(body);
                 if seen.error {
                     return Err(Box::new(self.failure(status_in(body).unwrap_or(502), body)));
@@ -151,8 +151,9 @@ impl ReplyPlan {
                 let tap = Tap::new(self.wire, answer_as.clone(), *hide_usage);
                 Pipe::Tap(Box::new(tap.costed(self.costs.clone())))
             }
+            How::Direct { hide_usage } => Pipe::Tap(Box::new(Tap::direct(*hide_usage))),
             // Embeddings never come as a stream.
-            How::Direct | How::Embed(_) => Pipe::Tap(Box::new(Tap::direct())),
+            How::Embed(_) => Pipe::Tap(Box::new(Tap::direct(false))),
             How::Translate { client, undo, how } => {
                 // `prepare` has found it, and falls back on the one that always is.
                 let client = convert::inbound(*client).unwrap_or(&openai_chat::OpenAiChat);

@@ -48,6 +48,8 @@ class Endpoints(Handler):
             chunk = {"id": "c", "object": "text_completion", "created": 1, "model": "up"}
             texts = [("Hel", None), ("lo", "stop")]
             chunks = [chunk | {"choices": [{"index": 0, "text": text, "finish_reason": why}]} for text, why in texts]
+            if (request.get("stream_options") or {}).get("include_usage"):
+                chunks.append(chunk | {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}})
             self.stream(seen, iter([*(f"data: {compact(one)}\n\n".encode() for one in chunks), b"data: [DONE]\n\n"]))
         elif path == "/responses" and request.get("stream"):
             self.stream(seen, self.response(request["input"]))
@@ -79,6 +81,7 @@ class Provider(FakeProvider):
 class Running:
     client: openai.OpenAI
     fake: Provider
+    process: Process
 
 
 @pytest.fixture(params=["server", "lambda"])
@@ -96,7 +99,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             stack.callback(process.stop)
             url = process.listen().url
         client = stack.enter_context(openai.OpenAI(api_key=MASTER, base_url=url + "/v1", max_retries=0, timeout=20))
-        yield Running(client, fake)
+        yield Running(client, fake, process)
         assert not fake.crashes, fake.crashes[0]
     process.check_output()
 
@@ -139,6 +142,13 @@ def test_moderations_need_no_name(running: Running) -> None:
 def test_completions(running: Running) -> None:
     chunks = list(running.client.completions.create(model="any", prompt="x", stream=True))
     assert "".join(chunk.choices[0].text for chunk in chunks) == "Hello"
+    # Nobody asked for the usage but us.
+    asked = {"include_usage": True}
+    *_, last = list(running.client.completions.create(model="any", prompt="x", stream=True, stream_options=asked))
+    assert (last.choices, last.usage.total_tokens) == ([], 5)
+    assert [seen.json["stream_options"] for seen in running.fake.seen] == [asked] * 2
+    lines = running.process.wait_for_requests(2)
+    assert [(line["input_tokens"], line["output_tokens"]) for line in lines] == [(3, 2)] * 2
 
 
 def test_responses(running: Running) -> None:

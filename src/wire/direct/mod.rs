@@ -191,24 +191,22 @@ impl<'a> Asked<'a> {
     /// Makes the upstream's request. `body` is what this was looked into.
     ///
     /// On the same wire the result differs from `body` in the value of `model`; in a JSON body also in fields of `drop`, taken
-    /// out, and, but for the Responses API, in `defaults`, put in front.
+    /// out, and, but for the Responses API, in `defaults`, put in front. Streamed completions are asked for their usage, which
+    /// the other endpoints tell by themselves.
     ///
     /// # Errors
     /// [`ConvertError`], for the client.
     pub fn prepare(&self, body: &Bytes, to: &Target<'_>) -> Result<Prepared, ConvertError> {
         let defaults = if self.path.takes_defaults() { to.defaults } else { &[] };
-        let target = Target { defaults, ask_usage: false, ..*to };
-        let (body, mut losses) = match &self.body {
-            Shape::Json(envelope) => {
-                let (body, _, losses) = rewritten(envelope, body, Operation::Generate, &target, look_at_json)?;
-                (body, losses)
-            }
+        let target = Target { defaults, ask_usage: to.ask_usage && self.path == Path::Completions, ..*to };
+        let (body, hide_usage, mut losses) = match &self.body {
+            Shape::Json(envelope) => rewritten(envelope, body, Operation::Generate, &target, look_at_json)?,
             Shape::Form(form) => {
-                (splice(body, vec![Edit::new(form.model_span.clone(), form.with_model(to.model))]), Vec::new())
+                (splice(body, vec![Edit::new(form.model_span.clone(), form.with_model(to.model))]), false, Vec::new())
             }
         };
         if to.wire == Wire::OpenAiChat {
-            return Ok(Prepared { body, losses, betas: Vec::new(), reply: ReplyPlan::direct() });
+            return Ok(Prepared { body, losses, betas: Vec::new(), reply: ReplyPlan::direct(hide_usage) });
         }
         let embedded = embed::prepare(&embed::decode(&body)?, to.wire, to.model, to.answer_as, to.on_loss)?;
         losses.extend(embedded.losses);

@@ -146,8 +146,9 @@ pub(in crate::wire) fn event(name: Option<&[u8]>, data: &[u8], open: bool) -> Si
         _ if KNOWN.iter().any(|known| kind.starts_with(known)) => Sign { content: true, usage, ..Sign::default() },
         _ => {
             let choices = event.choices.and_then(|choices| serde_json::from_str::<Vec<Choice<'_>>>(choices.get()).ok());
+            let only_usage = event.usage.is_some() && choices.as_ref().is_some_and(Vec::is_empty);
             let finished = choices.is_none_or(|choices| choices.iter().any(|choice| choice.finish_reason.is_some()));
-            Sign { content: true, finished, usage, ..Sign::default() }
+            Sign { content: true, finished, only_usage, usage, ..Sign::default() }
         }
     }
 }
