@@ -133,7 +133,7 @@ class Upstream:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-                if not await self.answer(json.loads(await reader.readexactly(length)), writer):
+                if not await self.answer(json.loads(await reader.readexactly(length)), reader, writer):
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
@@ -142,7 +142,7 @@ class Upstream:
         finally:
             writer.close()
 
-    async def answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+    async def answer(self, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """`False` where the connection was cut."""
         user, model = request["user"], request["model"]
         if user in self.served:
@@ -157,7 +157,7 @@ class Upstream:
                 served.told = True
                 await self.whole(served, writer)
                 return True
-            return await self.stream(served, model, request, writer)
+            return await self.stream(served, request, reader, writer)
         finally:
             served.ended = time.monotonic()
             self.open -= 1
@@ -168,7 +168,11 @@ class Upstream:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
 
-    async def stream(self, served: Served, model: str, request: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+    async def stream(
+        self, served: Served, request: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        model = request["model"]
+
         async def send(**fields: object) -> None:
             event = b"data: %s\n\n" % json.dumps(envelope("chat.completion.chunk") | fields).encode()
             writer.write(b"%x\r\n%s\r\n" % (len(event), event))
@@ -179,6 +183,10 @@ class Upstream:
         await self.pause()
         if model == "cut-early":
             return cut(writer)
+        if model == "left":
+            # Its client has gone by now, or will: so will the gateway.
+            await reader.read()
+            return False
         await send(choices=[{"index": 0, "delta": {"content": "i"}, "finish_reason": None}])
         await send(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
         if (request.get("stream_options") or {}).get("include_usage"):
@@ -226,7 +234,7 @@ def most_at_once(served: Iterable[Served]) -> int:
 async def ask(place: int, url: str, key: str, user: str, model: str, timeout: float = 60.0) -> Reply:
     """One request on a connection of its own."""
     fields = {"model": model, "user": user, "max_tokens": MOST_OUTPUT, "messages": [{"role": "user", "content": WORDS}]}
-    if model in ("stream", "cut-early", "cut-late"):
+    if model in ("stream", "cut-early", "cut-late", "left"):
         fields["stream"] = True
     body = json.dumps(fields).encode()
     address = urlsplit(url)
@@ -242,6 +250,8 @@ async def ask(place: int, url: str, key: str, user: str, model: str, timeout: fl
                 writer.write(head.encode() + body)
                 while data := await reader.read(65536):
                     seen += data
+                    if model == "left" and b'"content": "h"' in seen:
+                        break
             finally:
                 writer.close()
     except OSError:

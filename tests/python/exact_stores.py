@@ -76,6 +76,8 @@ class Store(ABC):
 # --- DynamoDB --------------------------------------------------------------------------------------------------------
 
 REGION, ACCOUNT = "eu-central-1", "123456789012"
+# The most items that a scope is spread over here.
+PARTS = 4
 
 
 class Dynamo(Store):
@@ -121,11 +123,13 @@ class Dynamo(Store):
 
     def ledger(self, scope: str) -> Ledger:
         ledger = Ledger()
-        for item in self.items([f"SCOPE#{scope}#0"]):
+        for item in self.items([f"SCOPE#{scope}#{part}" for part in range(PARTS)]):
             # Only what is forever: `S` and `Q` by the start of their window, 0.
-            ledger.spent, ledger.tokens = int(item.get("S0", 0)), int(item.get("Q0", 0))
-            ledger.holds = {name: int(value) for name, value in item.items() if name[0] == "H"}
-            assert int(item.get("P", 0)) == len(ledger.holds), item
+            ledger.spent += int(item.get("S0", 0))
+            ledger.tokens += int(item.get("Q0", 0))
+            holds = {name: int(value) for name, value in item.items() if name[0] == "H"}
+            assert int(item.get("P", 0)) == len(holds), item
+            ledger.holds |= holds
         return ledger
 
     def hold(self, name: str) -> str:

@@ -31,7 +31,7 @@ import pytest
 
 from conftest import lambda_environment
 from exact_load import MOST_OUTPUT, Loop, Reply, Served, Upstream, ask, most_at_once, nothing, price
-from exact_stores import STORES, Dynamo, Ledger, Store
+from exact_stores import PARTS, STORES, Dynamo, Ledger, Store
 from runtime_api import FunctionUrl, Invocation, RuntimeApi
 from support import MASTER, NO_COOLDOWN, OPENAI_KEY, Answer, Gateway, Process, bearer, binary, config, eventually, http_request
 
@@ -44,7 +44,7 @@ SEED = int(os.environ.get("FEATHERGATE_EXACT_SEED") or random.randrange(1_000_00
 LONG = 60.0
 # A request's time, after which its hold lapses in another minute.
 TIMEOUT, MARGIN = 8, 60
-MODELS = ("whole", "stream", "cut-early", "cut-late")
+MODELS = ("whole", "stream", "cut-early", "cut-late", "left")
 PLENTY = 10**12
 # Requests at one time that the model `bound` takes from all processes.
 BOUND = 40
@@ -539,6 +539,19 @@ def test_a_team_and_a_model_bind_all_keys(world: World) -> None:
     assert limit - world.estimated_cost < spent <= limit + beyond
 
 
+def test_a_key_that_is_spread_has_the_same_limits(worlds: Callable[[str], World]) -> None:
+    """Over several items, each with its share of the limits."""
+    world = worlds("dynamodb")
+    limit, places = 100 * world.estimated_cost, 40
+    row = world.row(f"over {PARTS} items", f"${units(limit):.6f}")
+    key = world.key("spread", max_budget=units(limit), max_parallel_requests=places, shards=PARTS)
+    spent = world.exact(key, world.fill(key, row, ""), row).ledger.spent
+    row.used = f"${spent / 10**12:.6f}"
+    assert most_at_once(world.served(key).values()) <= places
+    beyond = world.beyond(key, lambda one: one.cost, world.estimated_cost)
+    assert limit - PARTS * world.estimated_cost < spent <= limit + beyond
+
+
 # --- A store that fails, and streams that do -------------------------------------------------------------------------
 
 
@@ -556,11 +569,11 @@ def test_a_store_that_fails_now_and_then_loses_nothing(world: World) -> None:
     assert limit - world.estimated_cost < spent <= limit + world.beyond(key, lambda one: one.cost, world.estimated_cost)
 
 
-def test_streams_that_are_cut_are_charged_as_far_as_it_is_known(world: World) -> None:
-    row = world.row("streams cut")
+def test_streams_that_are_cut_or_left_are_charged_as_far_as_it_is_known(world: World) -> None:
+    row = world.row("streams cut, left")
     keys = world.keys("cut", PROCESSES)
     began = time.monotonic()
-    replies = world.wave(keys, ALL, ("cut-early", "cut-late", "stream"))
+    replies = world.wave(keys, ALL, ("cut-early", "cut-late", "stream", "left"))
     world.count(replies, row, began)
     assert all(reply.status in (200, 503) for reply in replies), Counter(reply.status for reply in replies)
     books = [world.exact(key, replies, row) for key in keys]
