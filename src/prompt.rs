@@ -222,6 +222,16 @@ impl Template {
         self.write(values, |paragraph| variables(paragraph).any(Variable::changes) == changing)
     }
 
+    /// How many bytes it has without the values of its variables.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let fixed = |piece: &Piece| match piece {
+            Piece::Text(text) => text.len(),
+            Piece::Variable(_) => 0,
+        };
+        self.paragraphs.iter().flatten().map(fixed).sum()
+    }
+
     /// Whether there is no text at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -833,16 +833,24 @@ const SILENCE: &str = "data: {\"type\":\"speech.audio.done\",\"usage\":{\"input_
 #[tokio::test(start_paused = true)]
 async fn streams_of_other_endpoints_pass_through() {
     let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
-    let cases: [(&str, Vec<&'static str>); 4] = [
-        ("/completions", vec![WORD, WORD, usage, DONE]),
-        ("/responses", vec![CREATED, PIECE, PIECE, COMPLETED]),
-        ("/responses", vec![CREATED, PIECE, COMPLETED, DONE]),
-        ("/audio/speech", vec![SOUND, SOUND, SILENCE]),
+    let asked = r#","stream_options":{"include_usage":true}"#;
+    let words = [WORD, WORD, usage, DONE];
+    let cases: [(&str, &str, &[&'static str], &str); 6] = [
+        ("/completions", asked, &words, asked),
+        // Whoever does not ask does not see what we have asked for.
+        ("/completions", "", &words, asked),
+        ("/completions", r#","stream_options":{"include_usage":false}"#, &words, asked),
+        ("/responses", "", &[CREATED, PIECE, PIECE, COMPLETED], ""),
+        ("/responses", "", &[CREATED, PIECE, COMPLETED, DONE], ""),
+        ("/audio/speech", "", &[SOUND, SOUND, SILENCE], ""),
     ];
-    for (path, events) in cases {
+    for (path, options, events, sent) in cases {
         let rig = rig("", vec![sse(events.iter().copied().map(Data).collect())]);
-        let got = rig.ask(direct(path, r#"{"model":"both","stream":true}"#)).await;
-        assert_eq!((got.status, got.text), (200, events.concat()), "{path}");
+        let got = rig.ask(direct(path, &format!(r#"{{"model":"both","stream":true{options}}}"#))).await;
+        let seen: String = events.iter().copied().filter(|event| *event != usage || options == asked).collect();
+        assert_eq!((got.status, got.text), (200, seen), "{path}");
+        let body = &rig.sent()[0].1;
+        assert_eq!(body.contains(asked.trim_start_matches(',')), !sent.is_empty(), "{body}");
         assert_eq!(got.headers["content-type"], "text/event-stream");
         assert!(rig.metrics().contains(r#"kind="output"} 2"#), "{path}: {}", rig.metrics());
     }

@@ -1,6 +1,6 @@
 //! Which store a configuration means, here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub async fn keeper(settings: &Settings, means: Means<'_>) -> Result<Option<Arc<
             }
             None if means.lambda || !cfg!(feature = "sqlite") => return Ok(None),
             // Whoever uses no keys has no file.
-            None => (sqlite(PathBuf::from(FILE), keep)?, !shares && !Path::new(FILE).exists()),
+            None => (sqlite(PathBuf::from(FILE), keep)?, !shares),
         },
     };
     Ok(Some(Keeper::new(store, dormant)))

@@ -1,10 +1,11 @@
-//! What a request may come to, and what it came to: the claim before the call, the settlement after it.
+//! A request that is counted: the claim before the call, and the settlement after it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 
 use super::caller::Principal;
+use super::charge::{Used, used};
 use super::estimate::Guess;
 use super::keeper::{Keeper, SETTLE_TIME};
 use super::pipeline::{Looked, Refused, Request};
@@ -15,12 +16,11 @@ use crate::meter::Money;
 use crate::meter::ledger::{Estimate, Over, STEP, STEPS, Standing};
 use crate::observe::{Record, clock};
 use crate::route::table::fits;
-use crate::store::usage::{Entry, Tokens};
+use crate::store::token::random;
+use crate::store::usage::Entry;
 use crate::store::{Admission, Claim, Hold, Scope, Settlement};
-use crate::wire::{Envelope, Usage, Wire};
+use crate::wire::{Envelope, Wire};
 
-/// How many bytes of a stream stand for a token, where nobody counted: an event of most upstreams has one, and some 200 bytes.
-const SENT: u64 = 250;
 /// How long after the time for its answer a hold lapses: its settlement may have to be tried again.
 const MARGIN: u64 = 60_000;
 
@@ -52,7 +52,8 @@ pub(super) struct Asked<'a> {
     pub(super) group: &'a Group,
     /// How long the answer may take, in milliseconds.
     pub(super) time: u64,
-    pub(super) tags: &'a [String],
+    /// What the request is recorded with.
+    pub(super) tags: Vec<String>,
 }
 
 /// Where a request's account is found once it is open. The request may be over before it is: whoever opens it settles it then.
@@ -98,6 +99,20 @@ impl Slot {
         }
     }
 
+    /// Counts the request of an open account in more scopes, unless it is over by then.
+    async fn join(self, keeper: Arc<Keeper>, claim: Claim, how: How) -> Result<(), Denied> {
+        let Some((hold, _)) = admitted(&keeper, &claim, how).await? else { return Ok(()) };
+        if let Stage::Open(account) = &mut *self.stage() {
+            match &mut account.hold {
+                Some(before) => before.scopes.extend(hold.scopes),
+                None => account.hold = Some(hold),
+            }
+            return Ok(());
+        }
+        keeper.release(hold).await;
+        Ok(())
+    }
+
     /// What the key has left, for the head of the answer.
     pub(super) fn tell(&self, wire: Wire, head: &mut HeaderMap) {
         if let Stage::Open(account) = &*self.stage() {
@@ -115,8 +130,11 @@ pub(super) struct Opening {
     account: Account,
     claim: Claim,
     principal: Option<Arc<Principal>>,
-    fail_open: bool,
+    how: How,
 }
+
+/// Whether requests pass where the store does not answer, and whether something can be done later, beside all requests.
+type How = (bool, bool);
 
 impl Opening {
     /// Whether the way to the upstream is made while the store is asked.
@@ -124,11 +142,11 @@ impl Opening {
         !self.claim.scopes.is_empty() && self.account.keeper.overlaps(&self.claim.scopes)
     }
 
-    /// Counts the request in all its scopes, and puts its account into `slot`, or settles it if it is over by then.
+    /// Counts the request in all its scopes, and puts its account into `slot`, or settles it if the request is over by then.
     async fn count(self, slot: Slot) -> Result<(), Denied> {
-        let Self { mut account, claim, principal, fail_open } = self;
+        let Self { mut account, claim, principal, how } = self;
         if !claim.scopes.is_empty()
-            && let Some((hold, standings)) = admitted(&account.keeper, &claim, fail_open).await?
+            && let Some((hold, standings)) = admitted(&account.keeper, &claim, how).await?
         {
             account.hold = Some(hold);
             let step = account.entry.time / STEP;
@@ -138,7 +156,7 @@ impl Opening {
         }
         if let Some((account, record)) = slot.open(account) {
             let (keeper, settlement) = account.settlement(&record);
-            keeper.settle(settlement, SETTLE_TIME).await;
+            keeper.settle(&settlement, SETTLE_TIME).await;
         }
         Ok(())
     }
@@ -153,8 +171,12 @@ enum Denied {
 }
 
 /// Asks the store. `None` where it does not answer, and requests pass then.
-async fn admitted(keeper: &Keeper, claim: &Claim, fail_open: bool) -> Result<Option<(Hold, Vec<Standing>)>, Denied> {
-    match keeper.admit(claim).await {
+async fn admitted(
+    keeper: &Arc<Keeper>,
+    claim: &Claim,
+    (fail_open, aside): How,
+) -> Result<Option<(Hold, Vec<Standing>)>, Denied> {
+    match keeper.admit(claim, aside).await {
         Ok(Admission::Held(hold, standings)) => Ok(Some((hold, standings))),
         Ok(Admission::Refused { scope, over }) => {
             let scope = claim.scopes.get(scope).map(|scope| scope.id.clone()).unwrap_or_default();
@@ -185,7 +207,7 @@ impl Asked<'_> {
         }
         let now = clock::unix_millis();
         let guess = self.guess(&scopes, None)?;
-        let name = letters();
+        let name = name()?;
         let account = Account {
             keeper: Arc::clone(keeper),
             entry: Box::new(self.entry(record, now, &name)),
@@ -196,13 +218,20 @@ impl Asked<'_> {
             told: None,
         };
         let claim = Claim { hold: name, scopes, estimate: guess.estimate(), lapses: account.lapses };
-        Ok(Some(Opening { account, claim, principal: principal.cloned(), fail_open: settings.fail_open }))
+        Ok(Some(Opening { account, claim, principal: principal.cloned(), how: self.how() }))
     }
 
     /// Counts the request in every scope that it belongs to, and puts its account into `slot`. On a server that goes on when the
     /// client leaves meanwhile: what is counted is settled.
     pub(super) async fn admit(&self, opening: Opening, slot: &Slot) -> Result<(), Refused> {
-        let count = opening.count(slot.clone());
+        self.to_the_end(opening.count(slot.clone())).await
+    }
+
+    /// Counts, also where the client leaves meanwhile, as far as the process runs on.
+    async fn to_the_end(
+        &self,
+        count: impl Future<Output = Result<(), Denied>> + Send + 'static,
+    ) -> Result<(), Refused> {
         let counted = if self.request.call.after.is_none() {
             #[expect(
                 clippy::disallowed_methods,
@@ -225,20 +254,25 @@ impl Asked<'_> {
     /// Counts the request for a group that it falls back to: in that group's limits beside those that it is counted in, or, where
     /// it is not counted yet, in all.
     pub(super) async fn fall_back(&self, slot: &mut Option<Slot>, record: &Record) -> Result<(), Refused> {
-        match slot {
-            Some(slot) => self.widen(slot).await,
-            None => match self.begin(record)? {
-                Some(opening) => self.admit(opening, slot.insert(Slot::default())).await,
-                None => Ok(()),
-            },
+        if let Some(slot) = slot {
+            return self.widen(slot).await;
         }
+        let Some(opening) = self.begin(record)? else { return Ok(()) };
+        let open = Slot::default();
+        self.admit(opening, &open).await?;
+        *slot = Some(open);
+        Ok(())
     }
 
     async fn widen(&self, slot: &Slot) -> Result<(), Refused> {
         let mut scopes = self.scopes(None, false);
         let (keeper, claim) = {
             let mut stage = slot.stage();
-            let Stage::Open(account) = &mut *stage else { return Ok(()) };
+            let account = match &mut *stage {
+                Stage::Open(account) => account,
+                Stage::Pending => return Err(Box::new(denied::unavailable())),
+                Stage::Over(_) => return Ok(()),
+            };
             let held =
                 |scope: &Scope| account.hold.iter().flat_map(|hold| &hold.scopes).any(|held| held.scope == scope.id);
             scopes.retain(|scope| !held(scope));
@@ -250,21 +284,16 @@ impl Asked<'_> {
                 return Ok(());
             }
             // The same name: it stands in other scopes. And the same estimate, since there is one for all.
-            let hold = account.hold.as_ref().map_or_else(letters, |hold| hold.id.clone());
+            let hold = account.hold.as_ref().map_or_else(name, |hold| Ok(hold.id.clone()))?;
             let estimate = account.guess.estimate();
             (Arc::clone(&account.keeper), Claim { hold, scopes, estimate, lapses: account.lapses })
         };
-        let fail_open = self.request.state.settings.store.fail_open;
-        let admitted = admitted(&keeper, &claim, fail_open).await.map_err(|why| self.refusal(why))?;
-        if let Some((hold, _)) = admitted
-            && let Stage::Open(account) = &mut *slot.stage()
-        {
-            match &mut account.hold {
-                Some(before) => before.scopes.extend(hold.scopes),
-                None => account.hold = Some(hold),
-            }
-        }
-        Ok(())
+        self.to_the_end(slot.clone().join(keeper, claim, self.how())).await
+    }
+
+    fn how(&self) -> How {
+        // A server is not frozen between requests.
+        (self.request.state.settings.store.fail_open, self.request.call.after.is_none())
     }
 
     /// Where the request counts: what has limits. `all`: not only in the group that it goes to.
@@ -329,10 +358,11 @@ impl Account {
             let of_key = scope.id.starts_with("key:");
             let team = principal.team.as_ref().map(|team| &team.allowance);
             let soft = if of_key { principal.key.allowance.soft_budget } else { team.and_then(|own| own.soft_budget) };
-            if let Some(soft) = soft.filter(|soft| standing.spent >= *soft) {
-                // Once, by the request that goes beyond it.
-                if standing.spent.0.saturating_sub(self.guess.cost.0) < soft.0 {
-                    tracing::warn!(scope = scope.id, spent = %standing.spent, soft_budget = %soft, "a soft budget is exceeded");
+            // Without what is only set aside for this request.
+            let spent = Money(standing.spent.0.saturating_sub(self.guess.cost.0));
+            if let Some(soft) = soft.filter(|soft| spent >= *soft) {
+                if self.keeper.first_beyond(&scope.id, spent) {
+                    tracing::warn!(scope = scope.id, %spent, soft_budget = %soft, "a soft budget is exceeded");
                 }
                 SOFT.say_text(head, &soft.to_string());
             }
@@ -355,7 +385,7 @@ impl Account {
             }
             if let Some((most, _)) = limits.budget {
                 MAX_BUDGET.say_text(head, &most.to_string());
-                SPEND.say_text(head, &standing.spent.to_string());
+                SPEND.say_text(head, &spent.to_string());
             }
         }
     }
@@ -363,12 +393,8 @@ impl Account {
     /// What became of the request.
     pub(super) fn settlement(self, record: &Record) -> (Arc<Keeper>, Settlement) {
         let Self { keeper, mut entry, hold, guess, bodies, .. } = self;
-        let (tokens, cost, estimated) = used(record, &guess);
-        let used = Estimate {
-            tokens: tokens.total(),
-            // What it cost is not known; that it cost something is.
-            cost: cost.unwrap_or(if tokens.total() > 0 { guess.cost } else { Money::default() }),
-        };
+        let Used { tokens, cost, charge, estimated } = used(record, &guess);
+        let used = Estimate { tokens: tokens.total(), cost: charge };
         (entry.tokens, entry.cost, entry.estimated) = (tokens, cost, estimated);
         if let Some(group) = record.fallback_group.as_ref() {
             entry.model.clone_from(group);
@@ -387,50 +413,8 @@ impl Account {
             entry.request_body = record.request_body.as_deref().map(redact::redacted);
             entry.response_body = record.response_body.as_deref().map(redact::redacted);
         }
-        (keeper, Settlement { hold, used, entry: *entry })
+        (keeper, Settlement { hold, used, entry: Some(*entry) })
     }
-}
-
-/// What a request used, what that cost, and whether that is a guess.
-///
-/// An upstream that told its usage at a proper end is believed. Where an answer broke off or nobody told, whoever gave up has worked
-/// all the same: then it is no less than was told, than the estimate, and than what came.
-fn used(record: &Record, guess: &Guess) -> (Tokens, Option<Money>, bool) {
-    let told = tokens(&record.usage);
-    let begun = record.status == 200 || record.status == 499;
-    let silent = told.is_none() && begun && record.attempt > 0 && guess.counted;
-    let cut = told.is_some() && record.cut;
-    let mut tokens = told.unwrap_or_default();
-    if silent {
-        tokens.input = guess.input;
-    }
-    if silent || cut {
-        tokens.output = tokens.output.max(guess.output).max(record.sent / SENT);
-    }
-    // Attempts that were given up: their upstreams may have answered somebody who had left.
-    let wasted = u64::from(record.wasted);
-    tokens.input = tokens.input.saturating_add(guess.input.saturating_mul(wasted));
-    tokens.output = tokens.output.saturating_add(guess.output.saturating_mul(wasted));
-    if !(silent || cut || wasted > 0) {
-        return (tokens, if told.is_some() { record.cost() } else { Some(Money::default()) }, false);
-    }
-    let usage = Usage { input: Some(tokens.input), output: Some(tokens.output), ..record.usage };
-    (tokens, record.price.as_ref().and_then(|price| price.cost(&usage)), true)
-}
-
-/// The tokens that an upstream told of, if it did.
-fn tokens(usage: &Usage) -> Option<Tokens> {
-    usage.input.or(usage.output)?;
-    let count = |count: Option<u64>| count.unwrap_or(0);
-    Some(Tokens {
-        input: count(usage.input),
-        output: count(usage.output),
-        cache_read: count(usage.cache_read),
-        cache_write: count(usage.cache_write),
-        reasoning: count(usage.reasoning),
-        audio_input: count(usage.audio_input),
-        audio_output: count(usage.audio_output),
-    })
 }
 
 /// Whom the request says it is for: litellm's headers, then the body.
@@ -443,9 +427,10 @@ fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
-/// A name that nobody has used: 95 random bits.
-fn letters() -> String {
-    std::iter::repeat_with(fastrand::alphanumeric).take(16).collect()
+/// A name that nobody has used, in no process: 95 random bits of the system's. A generator that is seeded by the time could give two
+/// instances that start alike the same one, and then a request passes for another one's second try.
+fn name() -> Result<String, Refused> {
+    random(16).ok_or_else(|| Box::new(denied::unavailable()))
 }
 
 static RPM: Twin = twin!("key-rpm-limit");

@@ -8,7 +8,7 @@ use futures::channel::oneshot;
 use futures::future::try_join;
 use futures::{FutureExt as _, TryFutureExt as _};
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use tokio::time::sleep;
 
 use super::account::Slot;
@@ -18,12 +18,10 @@ use super::gate::{self, Pass};
 use super::lease::{Lease, millis};
 use super::pipeline::{Answer, Looked, Refused, Request, attempt};
 use super::refusal::{Fate, Refusal};
-use super::twins::{Twin, twin};
+use super::telling::{say_who, told};
 use super::wishes::Own;
 use super::{Gateway, State, account, caller, prompts};
-use crate::config::secret::Text;
 use crate::config::settings::{Deployment, Group};
-use crate::meter::Money;
 use crate::observe::clock::{self, Instant};
 use crate::observe::{FailedAttempt, Record};
 use crate::route::balance::Shortage;
@@ -44,7 +42,11 @@ pub(super) struct Run<'a> {
     pub(super) deadline: Instant,
     /// When the request came, in Unix milliseconds.
     came: u64,
+    /// What the request is recorded with: the key's tags, and its own.
+    tags: Vec<String>,
     plan: Plan<'a>,
+    /// The places of the groups that were tried, but for those that stand for many models.
+    entered: Vec<usize>,
     /// Leave to call upstreams, while the request is still being counted.
     pub(super) leave: Option<Leave>,
     /// Why there is no answer yet.
@@ -80,68 +82,47 @@ pub(super) async fn answer(
     let state = request.state;
     let looked = Looked::new(request, &request.body)?;
     record.stream = looked.stream();
-    let mut own = Own::read(request.headers, looked.fields(), state.settings.routing.mock_testing)?;
-    let mut tags = own.tags.clone();
-    if let Some(principal) = request.caller.principal().filter(|principal| !principal.key.tags.is_empty()) {
-        // Where a key has tags, its holder cannot get at deployments of other ones.
-        own.tags.clone_from(&principal.key.tags);
-        tags.splice(..0, own.tags.iter().cloned());
-    }
+    let (own, tags) = wishes(request, &looked)?;
     let untagged = looked.fields().and_then(|fields| fields.without_tags(&request.body));
     let untagged = untagged.map(|body| Request { body, ..*request });
     let request = untagged.as_ref().unwrap_or(request);
     let looked = if untagged.is_some() { Looked::new(request, &request.body)? } else { looked };
     let asked = looked.model().to_owned();
+    caller::permitted(state, request.caller, &asked, own.plan.fallbacks.as_deref())?;
     let group = state.table.find(&asked).and_then(|place| state.settings.groups.get(place));
     let deadline = request.call.bound(record.received + total(state, group, own.timeout));
-    // A client that names its own fallbacks could get at any model else.
-    let wished = own.plan.fallbacks.iter().flatten();
-    if let Some(name) = wished.into_iter().find(|name| !may_use(state, request.caller, name)) {
-        return Err(Box::new(caller::no_model(name)));
-    }
-    if !may_use(state, request.caller, &asked) {
-        return Err(Box::new(caller::no_model(&asked)));
-    }
     if let Some(group) = group {
         record.model_group = Some(group.name.clone());
         gate::model(request, (&group.name, &asked), deadline, record, pass).await?;
     }
-    let time = millis(deadline.saturating_duration_since(clock::now()));
-    let counted = |group| account::Asked { request, gateway, looked: &looked, group, time, tags: &tags };
-    let counted = group.map(counted);
-    let opening = counted.as_ref().map(|counted| counted.begin(record)).transpose()?.flatten();
     let plan = Plan::new(&state.router, own.plan.clone());
-    let mut run =
-        Run { request, gateway, own, asked, deadline, came: clock::unix_millis(), plan, leave: None, last: None };
-    let answer = match counted.as_ref().zip(opening) {
+    let came = clock::unix_millis();
+    let entered = Vec::new();
+    let mut run = Run { request, gateway, own, asked, tags, deadline, came, plan, entered, leave: None, last: None };
+    let counted = group.map(|group| run.counted(&looked, group));
+    let opening = counted.as_ref().map(|counted| counted.begin(record)).transpose()?.flatten();
+    let answer = match counted.zip(opening) {
         None => run.groups(&looked, record, pass).await,
-        Some((counted, opening)) => {
-            let slot = pass.account.insert(Slot::default()).clone();
-            if opening.overlaps() {
-                // Both ways are made at the same time: that to the store, and that to the upstream.
-                let (give, leave) = oneshot::channel();
-                run.leave = Some(leave.shared());
-                let admitted = counted.admit(opening, &slot).map_ok(|()| _ = give.send(()));
-                let work = run.groups(&looked, record, pass).map(Ok);
-                match try_join(admitted, work).await {
-                    Ok(((), answer)) => answer,
-                    Err(refused) => {
-                        // Nobody was called.
-                        (record.attempt, record.deployment, record.upstream) = (0, None, None);
-                        (record.wasted, pass.account) = (0, None);
-                        return Err(refused);
-                    }
-                }
-            } else {
-                if let Err(refused) = counted.admit(opening, &slot).await {
-                    pass.account = None;
-                    return Err(refused);
-                }
-                run.groups(&looked, record, pass).await
-            }
-        }
+        Some((counted, opening)) => run.admitted(&counted, opening, &looked, record, pass).await,
     };
-    run.told(answer, record)
+    (record.retries, record.fallbacks) = (run.plan.retried(), run.plan.fell_back());
+    told(answer, record)
+}
+
+/// What the request asks of the gateway itself, and all the tags that it is recorded with.
+fn wishes(request: &Request<'_>, looked: &Looked<'_>) -> Result<(Own, Vec<String>), Refused> {
+    let mut own = Own::read(request.headers, looked.fields(), request.state.settings.routing.mock_testing)?;
+    let mut tags = own.tags.clone();
+    if let Some(principal) = request.caller.principal() {
+        // A failure that he asks for would lead the holder of a key to groups that are there for when something fails.
+        own.mock = None;
+        if !principal.key.tags.is_empty() {
+            // Where a key has tags, its holder cannot get at deployments of other ones.
+            own.tags.clone_from(&principal.key.tags);
+            tags.splice(..0, own.tags.iter().cloned());
+        }
+    }
+    Ok((own, tags))
 }
 
 /// The time for the whole request: the general one, or that of the group's slowest deployment where the operator gives it more,
@@ -153,6 +134,45 @@ fn total(state: &State, group: Option<&Group>, wish: Option<Duration>) -> Durati
 }
 
 impl<'a> Run<'a> {
+    /// The request as it is counted for a group.
+    fn counted<'b>(&self, looked: &'b Looked<'b>, group: &'b Group) -> account::Asked<'b>
+    where
+        'a: 'b,
+    {
+        let tags = self.tags.clone();
+        account::Asked { request: self.request, gateway: self.gateway, looked, group, time: self.left(), tags }
+    }
+
+    /// Counts the request, and answers it if there is room for it.
+    async fn admitted(
+        &mut self,
+        counted: &account::Asked<'_>,
+        opening: account::Opening,
+        looked: &Looked<'_>,
+        record: &mut Record,
+        pass: &mut Pass,
+    ) -> Result<Answer, Refused> {
+        let slot = pass.account.insert(Slot::default()).clone();
+        let answered = if opening.overlaps() {
+            // Both ways are made at the same time: that to the store, and that to the upstream.
+            let (give, leave) = oneshot::channel();
+            self.leave = Some(leave.shared());
+            let admitted = counted.admit(opening, &slot).map_ok(|()| _ = give.send(()));
+            try_join(admitted, self.groups(looked, record, pass).map(Ok)).await.map(|((), answer)| answer)
+        } else {
+            match counted.admit(opening, &slot).await {
+                Ok(()) => Ok(self.groups(looked, record, pass).await),
+                Err(refused) => Err(refused),
+            }
+        };
+        answered.unwrap_or_else(|refused| {
+            // Nobody was called, whatever was made ready.
+            record.uncalled();
+            pass.account = None;
+            Err(refused)
+        })
+    }
+
     async fn groups(&mut self, looked: &Looked<'_>, record: &mut Record, pass: &mut Pass) -> Result<Answer, Refused> {
         let mut stage = self.first(looked, record);
         loop {
@@ -205,9 +225,15 @@ impl<'a> Run<'a> {
         pass: &mut Pass,
     ) -> Option<Stage<'a>> {
         let state = self.request.state;
-        let group = state.table.resolve(name).and_then(|found| state.settings.groups.get(found.group))?;
+        let found = state.table.resolve(name)?;
+        let group = state.settings.groups.get(found.group)?;
+        // Another name of a group that has had its turn.
+        if self.entered.contains(&found.group) {
+            return None;
+        }
         // What stands in for a model that nobody knows is not for who may not use it; what stands in for one that fails is.
-        if state.table.find(&self.asked).is_none() && !may_use(state, self.request.caller, name) {
+        let unknown = state.table.find(&self.asked).is_none();
+        if unknown && !may_use(state, self.request.caller, name) {
             self.plan.refuse(name, &group.name, FailureKind::NotFound);
             return None;
         }
@@ -216,11 +242,17 @@ impl<'a> Run<'a> {
             if let Some(leave) = &self.leave {
                 let _ = leave.clone().await;
             }
-            let (request, gateway, tags) = (self.request, self.gateway, &self.own.tags);
-            let counted = account::Asked { request, gateway, looked, group, time: self.left(), tags };
-            counted.fall_back(&mut pass.account, record).await
+            self.counted(looked, group).fall_back(&mut pass.account, record).await
         };
-        match counted.await.and_then(|()| self.enter(name, looked, record)) {
+        if let Err(refusal) = counted.await {
+            self.plan.refuse(name, &group.name, refusal.kind().unwrap_or(FailureKind::NotFound));
+            if unknown {
+                // That there is no room says more than that nobody knows the name.
+                self.last = Some(refusal);
+            }
+            return None;
+        }
+        match self.enter(name, looked, record) {
             Ok(stage) => stage,
             Err(refusal) => {
                 self.plan.refuse(name, &group.name, refusal.kind().unwrap_or(FailureKind::NotFound));
@@ -238,6 +270,9 @@ impl<'a> Run<'a> {
         let alone = self.plan.alone(name, &group.name);
         let able = candidates::able(&state.settings.routing, &self.own, looked, &members, alone)?;
         let body = self.prompted(group, looked, record)?;
+        if found.captured.is_empty() {
+            self.entered.push(found.group);
+        }
         self.plan.enter(name, found.group, able.best(members.all.len()));
         able.rest().for_each(|member| self.plan.spare(member));
         let name = name.to_owned();
@@ -307,7 +342,8 @@ impl<'a> Run<'a> {
                     if self.plan.fell_back() > 0 {
                         record.fallback_group = Some(stage.group.name.clone());
                     }
-                    self.say_who(answer.outcome.head(), &deployment, &stage.name);
+                    let disclose = self.request.state.settings.routing.disclose_upstream;
+                    say_who(answer.outcome.head(), &deployment, &stage.name, disclose);
                     answer.lease = Some(lease);
                     return Ok(End::Answer(Box::new(answer)));
                 }
@@ -376,48 +412,6 @@ impl<'a> Run<'a> {
         refusal.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         Box::new(refusal)
     }
-
-    /// Whose answer it is, in litellm's headers and in our own.
-    fn say_who(&self, head: &mut HeaderMap, deployment: &Deployment, name: &str) {
-        MODEL_ID.say_text(head, &deployment.id);
-        MODEL_GROUP.say_text(head, name);
-        if self.request.state.settings.routing.disclose_upstream {
-            MODEL_NAME.say_text(head, &deployment.model);
-            if let Text::Known(base) = &deployment.api_base {
-                MODEL_BASE.say_text(head, base.expose());
-            }
-        }
-    }
-
-    /// What it took, on the answer or the refusal.
-    fn told(&self, answer: Result<Answer, Refused>, record: &mut Record) -> Result<Answer, Refused> {
-        (record.retries, record.fallbacks) = (self.plan.retried(), self.plan.fell_back());
-        let tell = |head: &mut HeaderMap| {
-            let total = record.received.elapsed();
-            let overhead = total.saturating_sub(record.waited);
-            RETRIES.say(head, count(record.retries));
-            FALLBACKS.say(head, count(record.fallbacks));
-            DURATION.say_text(head, &decimal(total));
-            OVERHEAD.say_text(head, &decimal(overhead));
-        };
-        match answer {
-            Ok(mut answer) => {
-                tell(answer.outcome.head());
-                Ok(answer)
-            }
-            Err(mut refusal) => {
-                tell(&mut refusal.headers);
-                if record.attempt > 0 {
-                    let count = HeaderValue::from(record.attempt);
-                    refusal.headers.insert(HeaderName::from_static("x-feathergate-attempts"), count);
-                }
-                if record.attempt > 1 {
-                    refusal.add(&format!(" (after {} attempts)", record.attempt));
-                }
-                Err(refusal)
-            }
-        }
-    }
 }
 
 /// Whether a failure is about what the request names: a model, an endpoint or a file that one upstream has not, or one model that
@@ -435,36 +429,6 @@ fn too_late() -> Refusal {
     let message = "the request's time was over before an upstream could be called";
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, FailureKind::Timeout.label(), message)
 }
-
-/// What an answer cost in dollars, where that is known. A stream has no place for it in its head.
-pub(super) fn say_cost(head: &mut HeaderMap, cost: Option<Money>) {
-    if let Some(cost) = cost {
-        COST.say_text(head, &cost.to_string());
-    }
-}
-
-/// Nearly always 0, which needs no memory.
-fn count(count: u32) -> HeaderValue {
-    if count == 0 { HeaderValue::from_static("0") } else { HeaderValue::from(count) }
-}
-
-/// Milliseconds with three digits behind the point.
-fn decimal(time: Duration) -> String {
-    let mut text = millis(time).to_string();
-    text.push('.');
-    clock::push_digits(&mut text, (time.subsec_micros() % 1000).into(), 3);
-    text
-}
-
-static MODEL_ID: Twin = twin!("model-id");
-static MODEL_GROUP: Twin = twin!("model-group");
-static MODEL_NAME: Twin = twin!("model-name");
-static MODEL_BASE: Twin = twin!("model-api-base");
-static RETRIES: Twin = twin!("attempted-retries");
-static FALLBACKS: Twin = twin!("attempted-fallbacks");
-static DURATION: Twin = twin!("response-duration-ms");
-static COST: Twin = twin!("response-cost");
-static OVERHEAD: Twin = twin!("overhead-duration-ms");
 
 /// A failure that the client asked for.
 fn mocked(kind: FailureKind) -> Refusal {

@@ -120,8 +120,24 @@ pub(super) fn may_use(state: &State, caller: &Caller, name: &str) -> bool {
     caller.may_use(&[group]) || (found.deployment.is_none() && caller.may_use(&[name]))
 }
 
+/// Lets a caller ask for a model, and for the `fallbacks` that he names himself: with those he could get at any model else. A model
+/// that nobody knows is no secret, and its 404 names the nearest that he may use.
+pub(super) fn permitted(
+    state: &State,
+    caller: &Caller,
+    asked: &str,
+    fallbacks: Option<&[String]>,
+) -> Result<(), Box<Refusal>> {
+    let known = state.table.resolve(asked).is_some();
+    let names = fallbacks.into_iter().flatten().map(String::as_str).chain(known.then_some(asked));
+    match names.into_iter().find(|name| !may_use(state, caller, name)) {
+        Some(name) => Err(Box::new(no_model(name))),
+        None => Ok(()),
+    }
+}
+
 /// What a key may not use, in words that name nothing but what it asked for.
-pub(super) fn no_model(model: &str) -> Refusal {
+fn no_model(model: &str) -> Refusal {
     let shown: String = model.chars().take(200).collect();
     let message = format!("this API key may not use the model `{shown}`; `GET /v1/models` lists those that it may");
     Refusal::new(StatusCode::FORBIDDEN, "model_access", message).code("key_model_access_denied").param("model")

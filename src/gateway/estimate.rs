@@ -1,12 +1,14 @@
 //! What a request may come to, before it is sent: its input as we guess it, with all the output that it asks for.
 
+use serde_json::value::RawValue;
+
 use super::account::Asked;
 use super::pipeline::{Looked, otherwise_priced};
 use crate::config::settings::Deployment;
 use crate::meter::Money;
 use crate::meter::ledger::Estimate;
 use crate::wire::direct::Path;
-use crate::wire::{self, Envelope, Operation, Usage};
+use crate::wire::{self, Operation, Usage, Wire};
 
 /// A guess at a request's tokens and cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(super) struct Guess {
     pub(super) cost: Money,
     /// Whether no answer of this kind comes without its usage. Of those that do (pictures, sound) nothing can be said.
     pub(super) counted: bool,
+    /// Whether an answer of this kind costs anything.
+    pub(super) paid: bool,
 }
 
 impl Guess {
@@ -30,6 +34,8 @@ impl Guess {
 
 /// More output than any model gives: larger bounds mean that there is none.
 const MOST: u64 = 10_000_000;
+/// More answers to one question than any upstream gives.
+const MOST_ANSWERS: u64 = 128;
 
 /// The guess, and whether a deployment that may answer has no known price. Where nothing is `limited` the guess is only for the
 /// record of an answer that never tells its usage, for which nobody reads the whole conversation.
@@ -38,7 +44,11 @@ pub(super) fn guess(asked: &Asked<'_>, unbounded: u64, limited: bool) -> (Guess,
         Looked::Chat(_, operation) => *operation == Operation::Generate,
         Looked::Direct(_, path) => path.writes_text() || *path == Path::Embeddings,
     };
-    let input = input(asked, limited);
+    let paid = match asked.looked {
+        Looked::Chat(_, operation) => *operation == Operation::Generate,
+        Looked::Direct(_, path) => !matches!(path, Path::Moderations | Path::ResponsesInputTokens),
+    };
+    let input = input(asked, limited).saturating_add(prompts(asked));
     let (mut dearest, mut most, mut unpriced) = (Money::default(), 0, otherwise_priced(asked.looked));
     for deployment in &asked.group.deployments {
         let output = output(asked.looked, deployment, unbounded);
@@ -48,7 +58,16 @@ pub(super) fn guess(asked: &Asked<'_>, unbounded: u64, limited: bool) -> (Guess,
             None => unpriced = true,
         }
     }
-    (Guess { input, output: most, cost: dearest, counted }, unpriced && counted)
+    (Guess { input, output: most, cost: dearest, counted, paid }, unpriced && paid)
+}
+
+/// The system prompts that are put into a conversation, by their length.
+fn prompts(asked: &Asked<'_>) -> u64 {
+    let Looked::Chat(_, Operation::Generate) = asked.looked else { return 0 };
+    let own = asked.request.caller.principal().and_then(|principal| principal.key.system_prompt.as_ref());
+    let all = asked.request.state.settings.prompts.of(&asked.group.name);
+    let size = all.iter().map(|prompt| prompt.template.size()).sum::<usize>() + own.map_or(0, String::len);
+    size as u64 / 4
 }
 
 fn input(asked: &Asked<'_>, limited: bool) -> u64 {
@@ -69,25 +88,43 @@ fn input(asked: &Asked<'_>, limited: bool) -> u64 {
     }
 }
 
-/// The most output that the request asks for, or that the deployment's defaults ask for in its place; where nobody sets a bound,
-/// what the operator sets aside.
+/// The most output that the request asks for, or that the deployment's defaults ask for in its place, or the encoder where its
+/// wire demands a bound; where nobody sets one, what the operator sets aside.
 fn output(looked: &Looked<'_>, deployment: &Deployment, unbounded: u64) -> u64 {
-    const BOUNDS: [&str; 3] = ["max_completion_tokens", "max_tokens", "max_output_tokens"];
     let Some(fields) = looked.fields() else { return 0 };
-    let talks = match looked {
-        Looked::Chat(_, operation) => *operation == Operation::Generate,
-        Looked::Direct(_, path) => path.writes_text(),
+    // What bounds one endpoint's answers means nothing to another, which may overlook it.
+    let (bounds, answers): (&[&str], &[&str]) = match looked {
+        Looked::Chat(envelope, Operation::Generate) if envelope.wire() == Wire::AnthropicMessages => {
+            (&["max_tokens"], &[])
+        }
+        Looked::Chat(_, Operation::Generate) => (&["max_completion_tokens", "max_tokens"], &["n"]),
+        Looked::Direct(_, Path::Completions) => (&["max_tokens"], &["n", "best_of"]),
+        Looked::Direct(_, path) if path.writes_text() => (&["max_output_tokens"], &[]),
+        Looked::Chat(..) | Looked::Direct(..) => return 0,
     };
-    if !talks {
-        return 0;
-    }
-    let number = |fields: &Envelope<'_>, name: &str| fields.value(name)?.get().parse::<u64>().ok();
-    // Where several are there nobody knows which one the upstream heeds.
-    let own = BOUNDS.iter().filter_map(|name| number(fields, name)).max();
+    let number = |name: &&str| fields.value(name)?.get().parse::<u64>().ok();
+    // Where several are there nobody knows which one the upstream heeds; one that is taken out binds nobody.
+    let own = bounds.iter().filter(|name| !deployment.drop.iter().any(|drop| drop == *name)).filter_map(number).max();
     let default = || {
-        let bounds = deployment.defaults.iter().filter(|(name, _)| BOUNDS.contains(&name.as_str()));
-        bounds.filter_map(|(_, value)| value.parse::<u64>().ok()).max()
+        let set = deployment.defaults.iter().filter(|(name, _)| bounds.contains(&name.as_str()));
+        set.filter_map(|(_, value)| value.parse::<u64>().ok()).max()
     };
-    let answers = number(fields, "n").max(number(fields, "best_of")).unwrap_or(1).clamp(1, 128);
-    own.or_else(default).unwrap_or(unbounded).min(MOST).saturating_mul(answers)
+    let demanded = || match looked {
+        Looked::Chat(envelope, _) if envelope.wire() != deployment.wire => {
+            wire::demanded_output(deployment.wire, &deployment.profile, envelope.stream)
+        }
+        Looked::Chat(..) | Looked::Direct(..) => None,
+    };
+    let each = own.or_else(default).or_else(demanded).unwrap_or(unbounded).min(MOST);
+    let answers = answers.iter().filter_map(number).max().unwrap_or(1).clamp(1, MOST_ANSWERS);
+    each.saturating_mul(answers).saturating_mul(prompts_of_completion(looked))
+}
+
+/// How many texts a completion continues: a list of texts, or of lists of tokens, is answered each for itself.
+fn prompts_of_completion(looked: &Looked<'_>) -> u64 {
+    let Looked::Direct(asked, Path::Completions) = looked else { return 1 };
+    let list =
+        asked.fields().and_then(|fields| serde_json::from_str::<Vec<&RawValue>>(fields.value("prompt")?.get()).ok());
+    let several = |list: &Vec<&RawValue>| list.first().is_some_and(|first| first.get().starts_with(['"', '[']));
+    list.filter(several).map_or(1, |list| list.len() as u64)
 }

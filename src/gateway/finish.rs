@@ -49,7 +49,7 @@ impl After {
             accounts.extend(account.map(|account| account.settlement(&record)));
         }
         let settled = accounts.into_iter().map(|(keeper, settlement)| async move {
-            keeper.settle(settlement, AFTER_TIME).await;
+            keeper.settle(&settlement, AFTER_TIME).await;
         });
         join_all(settled).await;
     }

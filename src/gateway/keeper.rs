@@ -12,9 +12,11 @@ use tokio::time::{sleep, timeout};
 
 use super::caller::Principal;
 use crate::admin::Admin;
+use crate::meter::Money;
+use crate::meter::ledger::Estimate;
 use crate::observe::clock::{self, Instant};
 use crate::store::key::{Key, Team};
-use crate::store::{Admission, Claim, Document, Kind, Scope, Settlement, Store, StoreError};
+use crate::store::{Admission, Claim, Document, Hold, Kind, Scope, Settlement, Store, StoreError};
 
 /// How long a key is used without looking it up anew: what is changed elsewhere holds here after that time and that of one
 /// look-up, well within the 30 s that are promised.
@@ -29,10 +31,16 @@ const FULL: Duration = Duration::from_secs(10);
 const LOOK_UP_TIME: Duration = Duration::from_secs(3);
 /// How long a look-up that failed is not tried again, and the key of a signer is not looked for anew.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long a store that was not there is not looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the store may take to let a request in.
 pub(super) const ADMIT_TIME: Duration = Duration::from_secs(5);
 /// How long it may take to settle one, with all tries.
 pub(super) const SETTLE_TIME: Duration = Duration::from_secs(20);
+/// The same where nobody waits for it: a store that is away for some minutes loses nothing.
+const ASIDE_TIME: Duration = Duration::from_mins(10);
+/// How many may wait for so long.
+const PATIENT: usize = 1000;
 /// The wait before the second try to settle; the next one is twice as long, and so on.
 const SETTLE_WAIT: Duration = Duration::from_millis(100);
 
@@ -48,6 +56,10 @@ pub struct Keeper {
     signers: Mutex<HashMap<String, (Instant, Option<String>)>>,
     /// Scopes that had no room, and when.
     full: Lock<HashMap<String, Instant>>,
+    /// What scopes had spent when it was told that they are beyond their soft budgets.
+    beyond: Lock<HashMap<String, Money>>,
+    /// When it was last looked whether another process has made the store meanwhile.
+    looked: Lock<Option<Instant>>,
     /// When what administrators have set was last looked up.
     overlaid: Lock<Option<Instant>>,
     generation: AtomicU64,
@@ -73,23 +85,28 @@ struct Found {
 
 /// Gives up in time.
 async fn in_time<T>(time: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late = || StoreError::Unavailable(format!("no answer within {} s", time.as_secs()));
-    timeout(time, work).await.unwrap_or_else(|_| Err(late()))
+    timeout(time, work).await.unwrap_or_else(|_| Err(late(time)))
+}
+
+fn late(time: Duration) -> StoreError {
+    StoreError::Unavailable(format!("no answer within {} s", time.as_secs()))
 }
 
 impl Keeper {
-    /// A keeper of `store`. One that is `dormant` is not touched before somebody comes with a key, or to make one: a gateway
-    /// that uses no keys then has no store.
+    /// A keeper of `store`. One that is `dormant` is not touched before it is there, or somebody comes to make a key: a gateway that
+    /// uses no keys then has no store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, dormant: bool) -> Arc<Self> {
         Arc::new(Self {
             admin: Admin::new(Arc::clone(&store)),
-            store,
             opened: OnceCell::new(),
-            active: AtomicBool::new(!dormant),
+            active: AtomicBool::new(!dormant || store.made()),
+            store,
             slots: Lock::default(),
             signers: Mutex::default(),
             full: Lock::default(),
+            beyond: Lock::default(),
+            looked: Lock::default(),
             overlaid: Lock::default(),
             generation: AtomicU64::new(0),
             settling: watch::Sender::new(0),
@@ -153,9 +170,19 @@ impl Keeper {
         }
     }
 
-    /// Whether requests are recorded.
+    /// Whether requests are recorded: from the start, or since somebody, here or in another process, has made the store.
     pub(super) fn active(&self) -> bool {
-        self.active.load(Ordering::Relaxed)
+        if self.active.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            return false;
+        }
+        *looked = Some(clock::now());
+        let made = self.store.made();
+        self.active.fetch_or(made, Ordering::Relaxed);
+        made
     }
 
     /// Who holds the secret of this hash. `stale`: what was known before will do where the store does not answer.
@@ -308,10 +335,25 @@ impl Keeper {
     /// Counts a request.
     ///
     /// # Errors
-    /// The store's, also where it takes too long: what it has counted by then lapses.
-    pub(super) async fn admit(&self, claim: &Claim) -> Result<Admission, StoreError> {
-        let admitted = async { self.store().await?.admit(claim, clock::unix_millis()).await };
-        let admitted = in_time(ADMIT_TIME, admitted).await;
+    /// The store's, also where it takes too long: what it counts after that is freed again on a server (`aside`), and lapses where
+    /// nothing can be done later.
+    pub(super) async fn admit(self: &Arc<Self>, claim: &Claim, aside: bool) -> Result<Admission, StoreError> {
+        let (keeper, asked) = (Arc::clone(self), claim.clone());
+        let mut admitted = Box::pin(async move { keeper.store().await?.admit(&asked, clock::unix_millis()).await });
+        let admitted = match timeout(ADMIT_TIME, &mut admitted).await {
+            Ok(admitted) => admitted,
+            Err(_) => {
+                if let Some(runtime) = Handle::try_current().ok().filter(|_| aside) {
+                    let keeper = Arc::clone(self);
+                    runtime.spawn(async move {
+                        if let Ok(Ok(Admission::Held(hold, _))) = timeout(ASIDE_TIME, admitted).await {
+                            keeper.release(hold).await;
+                        }
+                    });
+                }
+                Err(late(ADMIT_TIME))
+            }
+        };
         if let Ok(Admission::Refused { scope, .. }) = &admitted
             && let Some(scope) = claim.scopes.get(*scope)
         {
@@ -321,19 +363,19 @@ impl Keeper {
     }
 
     /// Settles a request, trying again for so long. Nobody waits for it but whoever ends the process.
-    pub(super) async fn settle(&self, settlement: Settlement, time: Duration) {
+    pub(super) async fn settle(&self, settlement: &Settlement, time: Duration) {
         let settled = async {
             let mut wait = SETTLE_WAIT;
             loop {
                 let error = match self.store().await {
-                    Ok(store) => match store.settle(&settlement, clock::unix_millis()).await {
+                    Ok(store) => match store.settle(settlement, clock::unix_millis()).await {
                         Ok(()) => return,
                         Err(error) => error,
                     },
                     Err(error) => error,
                 };
                 if matches!(error, StoreError::Setup(_)) {
-                    return self.lost(&settlement, &error.to_string());
+                    return self.lost(settlement, &error.to_string());
                 }
                 tracing::debug!(%error, "a request is not settled yet");
                 sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
@@ -341,15 +383,34 @@ impl Keeper {
             }
         };
         if timeout(time, settled).await.is_err() {
-            self.lost(&settlement, "the store did not answer in time");
+            self.lost(settlement, "the store did not answer in time");
         }
+    }
+
+    /// Frees what a request holds that was over before it was counted.
+    pub(super) async fn release(&self, hold: Hold) {
+        let settlement = Settlement { hold: Some(hold), used: Estimate::default(), entry: None };
+        let released = async { self.store().await?.settle(&settlement, clock::unix_millis()).await };
+        if let Err(error) = in_time(SETTLE_TIME, released).await {
+            tracing::warn!(store = self.store.name(), %error, "a request that is over stays counted until its time is over");
+        }
+    }
+
+    /// Whether nobody has been told yet that a scope is beyond its soft budget. Where it has spent less than then, a new period has
+    /// begun.
+    pub(super) fn first_beyond(&self, scope: &str, spent: Money) -> bool {
+        let mut beyond = self.beyond.lock().unwrap_or_else(PoisonError::into_inner);
+        if beyond.len() >= MOST && !beyond.contains_key(scope) {
+            beyond.clear();
+        }
+        beyond.insert(scope.to_owned(), spent).is_none_or(|before| spent < before)
     }
 
     /// What could not be written stands in the log at least.
     fn lost(&self, settlement: &Settlement, why: &str) {
         tracing::error!(
             store = self.store.name(),
-            request_id = settlement.entry.request_id,
+            request_id = settlement.entry.as_ref().map(|entry| entry.request_id.as_str()),
             tokens = settlement.used.tokens,
             cost = %settlement.used.cost,
             "a request could not be settled and stays charged at its estimate: {why}"
@@ -360,12 +421,10 @@ impl Keeper {
     pub(super) fn settle_aside(self: &Arc<Self>, settlement: Settlement) {
         // A request that is dropped with the runtime has nobody left to do it.
         let Ok(runtime) = Handle::try_current() else { return self.lost(&settlement, "the program ends") };
+        let many = *self.settling.borrow() >= PATIENT;
         self.settling.send_modify(|count| *count += 1);
-        let keeper = Arc::clone(self);
-        runtime.spawn(async move {
-            keeper.settle(settlement, SETTLE_TIME).await;
-            keeper.settling.send_modify(|count| *count -= 1);
-        });
+        let waiting = Waiting { keeper: Arc::clone(self), settlement: Some(settlement) };
+        runtime.spawn(waiting.settle(if many { SETTLE_TIME } else { ASIDE_TIME }));
     }
 
     /// Deletes what is past its time, if the store is in use.
@@ -382,6 +441,31 @@ impl Keeper {
     /// Waits until everything is settled.
     pub async fn settled(&self) {
         let _ = self.settling.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// A settlement that nobody waits for but the end of the program.
+struct Waiting {
+    keeper: Arc<Keeper>,
+    /// Until it is done.
+    settlement: Option<Settlement>,
+}
+
+impl Waiting {
+    async fn settle(mut self, time: Duration) {
+        if let Some(settlement) = &self.settlement {
+            self.keeper.settle(settlement, time).await;
+        }
+        self.settlement = None;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(settlement) = &self.settlement {
+            self.keeper.lost(settlement, "the program ends");
+        }
+        self.keeper.settling.send_modify(|count| *count -= 1);
     }
 }
 

@@ -8,6 +8,7 @@ mod attempts;
 pub mod auth;
 mod caller;
 mod candidates;
+mod charge;
 mod denied;
 mod estimate;
 mod finish;
@@ -29,6 +30,7 @@ pub mod secrets;
 mod send;
 mod state;
 pub mod tail;
+mod telling;
 mod twins;
 mod wishes;
 

@@ -16,11 +16,12 @@ use super::receive::{Outcome, receive};
 use super::refusal::{Refusal, Way};
 use super::send::{JSON, Sending, mock, send};
 use super::tail::{Limits, Tail};
-use super::{Body, Call, Open, State};
+use super::{Body, Call, Open, State, telling};
 use crate::config::settings::{Deployment, ResponseModel};
 use crate::observe::Record;
 use crate::observe::clock::{self, Instant};
 use crate::wire::direct::{self, Asked, Path};
+use crate::wire::text::Str;
 use crate::wire::{self, ConvertError, Costs, Envelope, FailureKind, Loss, Operation, Prepared, Target, Task, Wire};
 
 /// Says which fields of an answer are guesses of ours.
@@ -61,7 +62,7 @@ pub(super) async fn run(request: Request<'_>, mut open: Open) -> Response<Body> 
     record.status = 200;
     let (head, body) = match answer.outcome {
         Outcome::Whole { mut head, body } => {
-            attempts::say_cost(&mut head, record.cost());
+            telling::say_cost(&mut head, record.cost());
             record.first_byte = Some(clock::now());
             if bodies {
                 record.response_body = Some(String::from_utf8_lossy(&body).into_owned());
@@ -166,8 +167,8 @@ pub(super) async fn attempt(
     record.deployment = Some(deployment.id.clone());
     record.upstream = Some(if deployment.mock.is_some() { "mock" } else { deployment.vendor.name });
     record.upstream_model = Some(deployment.model.clone());
-    let price = (!otherwise_priced(looked)).then(|| Arc::clone(&deployment.price));
-    record.price.clone_from(&price);
+    record.price = Some(Arc::clone(&deployment.price));
+    record.otherwise_priced = otherwise_priced(looked);
     // That of an attempt before.
     record.upstream_request_id = None;
     let started = clock::now();
@@ -182,7 +183,8 @@ pub(super) async fn attempt(
         return Ok(done(guess(envelope)?));
     }
     let mut prepared = prepare(run, looked, body, deployment).map_err(|error| Box::new(error.into()))?;
-    if let Some(price) = price.filter(|_| state.settings.stream_cost && record.stream) {
+    if state.settings.stream_cost && record.stream && !record.otherwise_priced {
+        let price = Arc::clone(&deployment.price);
         let costs = Costs::new(move |usage| price.cost(usage).map(|cost| cost.to_string()));
         prepared.reply = prepared.reply.costed(costs);
     }
@@ -225,10 +227,17 @@ pub(super) async fn attempt(
     Ok(Answer { outcome, way, deadline, lease: None })
 }
 
-/// Whether the request asks for a service tier with other prices than those that are known.
+/// Whether the request asks for a way of being served with other prices than those that are known: `OpenAI`'s tiers, Anthropic's
+/// fast mode and its regional inference (their price pages, 2026-11).
 pub(super) fn otherwise_priced(looked: &Looked<'_>) -> bool {
-    let tier = looked.fields().and_then(|fields| fields.value("service_tier"));
-    tier.is_some_and(|tier| matches!(tier.get(), r#""flex""# | r#""priority""#))
+    let Some(fields) = looked.fields() else { return false };
+    let asks = |name: &str, wanted: &dyn Fn(&str) -> bool| {
+        let text = fields.value(name).and_then(|value| serde_json::from_str::<Str<'_>>(value.get()).ok());
+        text.is_some_and(|text| wanted(&text))
+    };
+    asks("service_tier", &|tier| matches!(tier, "flex" | "priority"))
+        || asks("speed", &|speed| speed == "fast")
+        || asks("inference_geo", &|place| place != "global")
 }
 
 /// A token count of our own, for an upstream that has none: clients that manage their context ask at every turn, and give up

@@ -68,6 +68,8 @@ pub struct Record {
     pub usage: Usage,
     /// What the tokens of the deployment that answered cost.
     pub price: Option<Arc<Price>>,
+    /// The request asks for a way of being served that has another price, which is not known.
+    pub otherwise_priced: bool,
     /// The kind of failure, from the closed list, or `client_gone`.
     pub error_class: Option<&'static str>,
     /// Why it failed, in a sentence.
@@ -135,6 +137,7 @@ impl Record {
             failures: Vec::new(),
             usage: Usage::default(),
             price: None,
+            otherwise_priced: false,
             error_class: None,
             error: None,
             losses: Vec::new(),
@@ -149,11 +152,22 @@ impl Record {
         }
     }
 
+    /// Nobody was called after all.
+    pub fn uncalled(&mut self) {
+        (self.attempt, self.deployment, self.upstream, self.wasted) = (0, None, None, 0);
+    }
+
     /// What the tokens cost, as far as the upstream told of them: of a stream that broke off it may not have told all. `None`
     /// where a count or a price is not known.
     #[must_use]
     pub fn cost(&self) -> Option<Money> {
-        self.price.as_ref()?.cost(&self.usage)
+        self.cost_of(&self.usage)
+    }
+
+    /// What this usage would cost.
+    #[must_use]
+    pub fn cost_of(&self, usage: &Usage) -> Option<Money> {
+        self.price.as_ref().filter(|_| !self.otherwise_priced)?.cost(usage)
     }
 }
 

@@ -283,7 +283,13 @@ impl Dynamo {
     async fn settle_all(&self, settlement: &Settlement, now: u64) -> Result<(), StoreError> {
         let scopes = settlement.hold.iter().flat_map(|hold| hold.scopes.iter().map(move |held| (hold, held)));
         let scopes = join_all(scopes.map(|(hold, held)| self.leave(hold, held, settlement, now)));
-        let (scopes, record) = futures::join!(scopes, self.record(&settlement.entry));
+        let record = async {
+            match &settlement.entry {
+                Some(entry) => self.record(entry).await,
+                None => Ok(()),
+            }
+        };
+        let (scopes, record) = futures::join!(scopes, record);
         scopes.into_iter().chain([record]).collect()
     }
 

@@ -45,7 +45,7 @@ impl Inner {
         if let Some(hold) = &settlement.hold {
             books::settle(&mut self.ledgers, hold, settlement.used, now);
         }
-        let entry = &settlement.entry;
+        let Some(entry) = &settlement.entry else { return };
         if !self.settled.insert(entry.id.clone()) {
             return;
         }

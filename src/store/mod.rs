@@ -36,6 +36,11 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// Whether there is something to connect to. A file is there from when somebody opens it.
+    fn made(&self) -> bool {
+        true
+    }
+
     /// Connects, sets up what is missing and brings an older schema to today's. Called once, before anything else.
     ///
     /// # Errors
@@ -206,8 +211,8 @@ pub struct Settlement {
     pub hold: Option<Hold>,
     /// What it used: in place of the hold's estimate.
     pub used: Estimate,
-    /// The record.
-    pub entry: Entry,
+    /// The record. Without one only the hold is freed, and nothing charged.
+    pub entry: Option<Entry>,
 }
 
 /// What is stored as a whole.

@@ -294,7 +294,8 @@ impl Store for Postgres {
 
     fn settle<'a>(&'a self, settlement: &'a Settlement, now: u64) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
-            let record = Record::of(&settlement.entry, self.0.keep.requests > 0)?;
+            let record = |entry| Record::of(entry, self.0.keep.requests > 0);
+            let record = settlement.entry.as_ref().map(record).transpose()?;
             self.write(Work::Settle(settlement.hold.clone(), settlement.used, record, now)).await.map(drop)
         }
         .boxed()

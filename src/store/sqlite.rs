@@ -180,6 +180,10 @@ impl Store for Sqlite {
         "sqlite"
     }
 
+    fn made(&self) -> bool {
+        self.path.exists()
+    }
+
     fn open(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let _one = self.opening.lock().await;
@@ -205,7 +209,8 @@ impl Store for Sqlite {
 
     fn settle<'a>(&'a self, settlement: &'a Settlement, now: u64) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
-            let record = Record::of(&settlement.entry, self.keep.requests > 0)?;
+            let record = |entry| Record::of(entry, self.keep.requests > 0);
+            let record = settlement.entry.as_ref().map(record).transpose()?;
             self.write(Work::Settle(settlement.hold.clone(), settlement.used, record, now)).await.map(drop)
         }
         .boxed()

@@ -118,7 +118,7 @@ impl Entry {
             failures: u64::from(self.error.is_some()),
             tokens: self.tokens,
             cost: self.cost.unwrap_or_default(),
-            unpriced: u64::from(self.cost.is_none() && self.tokens.total() > 0),
+            unpriced: u64::from(self.cost.is_none()),
         }
     }
 }

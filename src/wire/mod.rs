@@ -319,6 +319,12 @@ pub fn guess_tokens(envelope: &Envelope<'_>) -> Result<u64, DecodeError> {
     client.decode(envelope).map(|request| estimate::tokens(&request))
 }
 
+/// The bound that a converted request gets where neither client nor operator set one, if its upstream demands one.
+#[must_use]
+pub fn demanded_output(wire: Wire, profile: &Profile, stream: bool) -> Option<u64> {
+    (wire == Wire::AnthropicMessages).then(|| anthropic::reason::unbounded(profile, stream))
+}
+
 /// A guessed token count as Anthropic's clients read it; the field beside it is one that they overlook.
 #[must_use]
 pub fn guessed_body(tokens: u64) -> Bytes {

@@ -143,7 +143,7 @@ async fn admissions(store: &dyn Store) {
             admit.push(start.elapsed());
             let used = Estimate { tokens: 700, cost: Money(50_000) };
             let entry = entry(NOW + number, &format!("a{under_way}"), number);
-            let done = Settlement { hold: Some(hold), used, entry };
+            let done = Settlement { hold: Some(hold), used, entry: Some(entry) };
             let start = Instant::now();
             store.settle(&done, NOW).await.unwrap();
             settle.push(start.elapsed());
@@ -211,7 +211,10 @@ async fn hammer(file: &Path, name: &str) {
                 let Admission::Held(hold, _) = store.admit(&claim, NOW).await.unwrap() else { panic!("refused") };
                 times.push(start.elapsed());
                 let entry = entry(NOW + number * TASKS + task, &name, number);
-                store.settle(&Settlement { hold: Some(hold), used: claim.estimate, entry }, NOW).await.unwrap();
+                store
+                    .settle(&Settlement { hold: Some(hold), used: claim.estimate, entry: Some(entry) }, NOW)
+                    .await
+                    .unwrap();
             }
             times
         })
@@ -232,7 +235,10 @@ async fn records(store: &Arc<dyn Store>, requests: u64) {
             for number in (task..requests).step_by(200) {
                 let time = NOW - 30 * DAY + number * 30 * DAY / requests;
                 let entry = entry(time, "r", number);
-                store.settle(&Settlement { hold: None, used: Estimate::default(), entry }, NOW).await.unwrap();
+                store
+                    .settle(&Settlement { hold: None, used: Estimate::default(), entry: Some(entry) }, NOW)
+                    .await
+                    .unwrap();
             }
         })
     });

@@ -1,6 +1,6 @@
 //! Virtual keys: who is let in, what is counted before the call and after it, and what a caller is told of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use feathergate::gateway::Keeper;
 use feathergate::meter::Money;
@@ -40,6 +40,9 @@ struct Cut {
     inner: Memory,
     silent: AtomicBool,
     far: AtomicBool,
+    absent: AtomicBool,
+    /// How long it takes until it is told that a request is counted, in milliseconds.
+    slow: AtomicU64,
 }
 
 macro_rules! unless_cut {
@@ -59,11 +62,21 @@ impl Store for Cut {
     fn far(&self) -> bool {
         self.far.load(Ordering::Relaxed)
     }
+    fn made(&self) -> bool {
+        !self.absent.load(Ordering::Relaxed)
+    }
     fn open(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         unless_cut!(self, self.inner.open())
     }
     fn admit<'a>(&'a self, claim: &'a Claim, now: u64) -> BoxFuture<'a, Result<Admission, StoreError>> {
-        unless_cut!(self, self.inner.admit(claim, now))
+        let slow = Duration::from_millis(self.slow.load(Ordering::Relaxed));
+        let admit = async move {
+            // It is counted, and whoever asked does not hear of it yet.
+            let admitted = self.inner.admit(claim, now).await;
+            tokio::time::sleep(slow).await;
+            admitted
+        };
+        unless_cut!(self, admit.boxed())
     }
     fn settle<'a>(&'a self, settlement: &'a Settlement, now: u64) -> BoxFuture<'a, Result<(), StoreError>> {
         unless_cut!(self, self.inner.settle(settlement, now))
@@ -107,13 +120,20 @@ struct Bank {
 }
 
 fn bank(rest: &str, does: &[(&'static str, Vec<Does>)]) -> Bank {
+    opened(rest, does, false)
+}
+
+/// `dormant`: with a store that is not there before somebody makes it.
+fn opened(rest: &str, does: &[(&'static str, Vec<Does>)], dormant: bool) -> Bank {
     let world = World::new(&format!("{YAML}{rest}"), does);
     let store = Arc::new(Cut {
         inner: Memory::new(Keep::default()),
         silent: AtomicBool::new(false),
         far: AtomicBool::new(false),
+        absent: AtomicBool::new(dormant),
+        slow: AtomicU64::new(0),
     });
-    world.gateway.keep(Keeper::new(store.clone(), false));
+    world.gateway.keep(Keeper::new(store.clone(), dormant));
     Bank { world, store }
 }
 
@@ -228,7 +248,7 @@ async fn a_key_sees_and_uses_its_own_models_only() {
         ("chat", (200, "")),
         ("nick", (200, "")),
         ("claude", (403, "key_model_access_denied")),
-        ("clade", (403, "key_model_access_denied")),
+        ("clade", (404, "model_not_found")),
     ] {
         let seen = bank.ask(&secret, model).await;
         let got = if seen.got.status == 200 { (200, String::new()) } else { error(&seen) };
@@ -253,11 +273,12 @@ async fn a_budget_is_set_aside_before_the_call_and_settled_after_it() {
     let bank = bank("", &[]);
     // The estimate: some 12 tokens of input at 1e-6 and 10 of output at 2e-6.
     let max_budget = Some(Money(60_000_000));
-    let soft_budget = Some(Money(50_000_000));
+    let soft_budget = Some(Money(20_000_000));
     let secret = bank.limited(Allowance { max_budget, soft_budget, ..Allowance::default() }).await;
     let seen = bank.ask(&secret, "chat").await;
     assert_eq!(seen.got.status, 200);
     assert_eq!(header(&seen, "x-feathergate-key-max-budget"), Some("0.00006"));
+    assert_eq!(header(&seen, "x-feathergate-key-spend"), Some("0"), "what is set aside is not spent");
     // The answer used 3 and 2.
     assert_eq!(bank.spent("key:key_1").await, 7_000_000);
     let (mut served, mut warned) = (1, Vec::new());
@@ -568,13 +589,16 @@ async fn a_key_opens_no_door_but_the_models() {
 
 #[tokio::test(start_paused = true)]
 async fn what_stands_in_for_an_unknown_model_is_counted_and_allowed_like_any_other() {
-    for yaml in ["", "litellm_settings: {default_fallbacks: [chat]}\n"] {
+    for yaml in ["", "litellm_settings: {default_fallbacks: [chat, claude]}\n"] {
         let bank = bank(yaml, &[]);
         let secret = bank.limited(Allowance { rpm_limit: Some(1), ..Allowance::default() }).await;
-        let rest = if yaml.is_empty() { r#","fallbacks":["chat"]"# } else { "" };
+        let rest = if yaml.is_empty() { r#","fallbacks":["chat","claude"]"# } else { "" };
         let ask = async |secret: &str| bank.world.ask(asking("/v1/chat/completions", secret, "nope", rest)).await;
         assert_eq!(ask(&secret).await.got.status, 200);
-        assert_eq!(ask(&secret).await.got.status, 404, "no room is left where it would go: {yaml}");
+        // However often, and wherever else it could go.
+        for _ in 0..3 {
+            assert_eq!(error(&ask(&secret).await), (429, "rate_limit_exceeded".to_owned()), "{yaml}");
+        }
         let entry = bank.entries().await.remove(0);
         assert_eq!((entry.model.as_str(), entry.cost), ("chat", Some(Money(7_000_000))));
         assert!(bank.ledger("key:key_1").await.holds.is_empty());
@@ -585,15 +609,25 @@ async fn what_stands_in_for_an_unknown_model_is_counted_and_allowed_like_any_oth
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_can_price_and_what_was_given_up_costs_its_estimate() {
+async fn what_was_given_up_costs_its_estimate_and_another_way_of_being_served_the_ordinary_price() {
     let limit = || Allowance { max_budget: Some(Money(Money::DOLLAR)), ..Allowance::default() };
-    // A tier of which no price is known.
-    let bank = bank("", &[]);
-    let secret = bank.limited(limit()).await;
-    let seen = bank.world.ask(asking("/v1/chat/completions", &secret, "chat", r#","service_tier":"priority""#)).await;
-    assert_eq!(seen.got.status, 200, "{}", seen.got.text);
-    assert!(bank.spent("key:key_1").await > 20_000_000);
-    assert_eq!(bank.entries().await.remove(0).cost, None);
+    // Of which no price is known.
+    for (setting, known) in [
+        (r#","service_tier":"priority""#, false),
+        (r#","service_tier":"fl\u0065x""#, false),
+        (r#","speed":"fast""#, false),
+        (r#","inference_geo":"us""#, false),
+        (r#","inference_geo":"global""#, true),
+        (r#","service_tier":"auto""#, true),
+    ] {
+        let bank = bank("", &[]);
+        let secret = bank.limited(limit()).await;
+        let seen = bank.world.ask(asking("/v1/chat/completions", &secret, "chat", setting)).await;
+        assert_eq!(seen.got.status, 200, "{}", seen.got.text);
+        assert_eq!(bank.spent("key:key_1").await, 7_000_000, "{setting}");
+        assert_eq!(bank.entries().await.remove(0).cost, Some(Money(7_000_000)).filter(|_| known), "{setting}");
+        assert_eq!(header(&seen, "x-feathergate-response-cost").is_some(), known, "{setting}");
+    }
     // An upstream that does not answer in time, asked twice.
     let late = Does::Answers(100_000, 200, vec![], vec![Part::Text("{}")]);
     let yaml = "litellm_settings: {request_timeout: 60, num_retries: 1}\n";
@@ -681,4 +715,151 @@ async fn the_key_of_a_team_that_is_gone_is_gone() {
     let bank = bank("", &[]);
     let secret = bank.key(Key { team: Some("gone".to_owned()), ..Key::default() }).await;
     assert_eq!(error(&bank.ask(&secret, "chat").await), (401, "invalid_api_key".to_owned()));
+}
+
+fn posting(path: &str, secret: &str, body: &str) -> Request<Full<Bytes>> {
+    Request::post(path)
+        .header("authorization", format!("Bearer {secret}"))
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body.to_owned())))
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_much_output_is_set_aside_as_the_upstream_may_write() {
+    let words = r#""messages":[{"role":"user","content":"hello there"}]"#;
+    let bank = bank("feathergate: {system_prompts: ['twelve bytes']}\n", &[]);
+    let allowance = Allowance { tpm_limit: Some(1), ..Allowance::default() };
+    let secret = bank.key(Key { allowance, system_prompt: Some("p".repeat(400)), ..Key::default() }).await;
+    for (path, body, input, output) in [
+        ("/v1/chat/completions", format!(r#"{{"model":"chat","max_tokens":10,{words}}}"#), 115, 10),
+        ("/v1/chat/completions", format!(r#"{{"model":"chat",{words}}}"#), 115, 1024),
+        ("/v1/chat/completions", format!(r#"{{"model":"chat","max_tokens":10,"n":3,{words}}}"#), 115, 30),
+        // The bound of another endpoint binds nobody.
+        ("/v1/chat/completions", format!(r#"{{"model":"chat","max_output_tokens":1,{words}}}"#), 115, 1024),
+        ("/v1/messages", format!(r#"{{"model":"claude","max_tokens":7,"max_completion_tokens":1,{words}}}"#), 115, 7),
+        ("/v1/responses", r#"{"model":"chat","max_tokens":1,"input":"hi"}"#.to_owned(), 12, 1024),
+        ("/v1/responses", r#"{"model":"chat","max_output_tokens":9,"input":"hi"}"#.to_owned(), 12, 9),
+        // What Anthropic demands, and the conversion writes.
+        ("/v1/chat/completions", format!(r#"{{"model":"claude",{words}}}"#), 115, 21_333),
+        ("/v1/chat/completions", format!(r#"{{"model":"claude","stream":true,{words}}}"#), 115, 32_000),
+        // Each prompt is answered.
+        ("/v1/completions", r#"{"model":"chat","max_tokens":5,"prompt":["a","b","c"]}"#.to_owned(), 14, 15),
+        ("/v1/completions", r#"{"model":"chat","max_tokens":5,"prompt":[[1,2],[3]]}"#.to_owned(), 13, 10),
+        ("/v1/completions", r#"{"model":"chat","max_tokens":5,"prompt":[1,2,3]}"#.to_owned(), 12, 5),
+    ] {
+        let seen = bank.world.ask(posting(path, &secret, &body)).await;
+        assert_eq!(seen.got.status, 429, "{}", seen.got.text);
+        let told = seen.got.text.split("this request may take ").nth(1).unwrap();
+        let told: u64 = told.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
+        assert!(told.abs_diff(input + output) <= 8, "{path} {body}: {told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_a_key_does_not_ask_for_failures() {
+    let bank = bank("litellm_settings: {fallbacks: [{chat: [claude]}]}\n", &[]);
+    let secret = bank.key(Key { models: vec!["chat".to_owned()], ..Key::default() }).await;
+    for (secret, group) in [(secret.as_str(), "chat"), (MASTER, "claude")] {
+        let seen =
+            bank.world.ask(asking("/v1/chat/completions", secret, "chat", r#","mock_testing_fallbacks":true"#)).await;
+        assert_eq!((seen.got.status, header(&seen, "x-feathergate-model-group")), (200, Some(group)));
+        assert!(!seen.calls[0].body.contains("mock_testing"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pictures_and_sound_cost_something_also_where_nobody_says_what() {
+    let (picture, speech) = (r#"{"model":"unpriced","prompt":"x"}"#, r#"{"model":"unpriced","input":"x","voice":"v"}"#);
+    let plain = || vec![Does::Answers(0, 200, vec![("content-type", "application/json")], vec![Part::Text("{}")])];
+    for (path, body, paid) in [
+        ("/v1/images/generations", picture, true),
+        ("/v1/audio/speech", speech, true),
+        ("/v1/moderations", r#"{"model":"unpriced","input":"x"}"#, false),
+    ] {
+        for strict in [false, true] {
+            let rest = if strict { "feathergate: {store: {strict_pricing: true}}\n" } else { "" };
+            let bank = bank(rest, &[("a", plain())]);
+            let budget = Some(Money(Money::DOLLAR));
+            let secret = bank.limited(Allowance { max_budget: budget, ..Allowance::default() }).await;
+            let seen = bank.world.ask(posting(path, &secret, body)).await;
+            assert_eq!(seen.got.status, if strict && paid { 403 } else { 200 }, "{path}: {}", seen.got.text);
+            for entry in bank.entries().await {
+                assert_eq!((entry.cost.is_none(), entry.sums().unpriced), (paid, u64::from(paid)), "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_a_fallback_is_counted_leaves_nothing_behind() {
+    let yaml = "
+litellm_settings: {fallbacks: [{broken: [chat]}]}
+feathergate: {shared_limits: {models: {chat: {max_parallel_requests: 1}}}}
+";
+    for polls in 1..16 {
+        let broken = vec![Does::Answers(0, 500, vec![], vec![Part::Text("{}")])];
+        let bank = bank(yaml, &[("broken", broken)]);
+        bank.store.slow.store(1, Ordering::Relaxed);
+        let request = asking("/v1/chat/completions", MASTER, "broken", "");
+        let mut answer = Box::pin(bank.world.gateway.handle(request, call()));
+        for _ in 0..polls {
+            if futures::poll!(&mut answer).is_ready() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(answer);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        bank.world.gateway.keeper().unwrap().settled().await;
+        assert!(bank.ledger("model:chat").await.holds.is_empty(), "after {polls} steps");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_counted_after_its_caller_was_sent_away_is_freed() {
+    let bank = bank("", &[]);
+    let budget = Some(Money(Money::DOLLAR));
+    let allowance = Allowance { max_budget: budget, max_parallel_requests: Some(1), ..Allowance::default() };
+    let secret = bank.limited(allowance).await;
+    bank.store.slow.store(8000, Ordering::Relaxed);
+    let request = asking("/v1/chat/completions", &secret, "chat", "");
+    assert_eq!(read(bank.world.gateway.handle(request, call()).await).await.status, 503);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let ledger = bank.ledger("key:key_1").await;
+    assert_eq!((ledger.holds.len(), ledger.spent.values().sum::<u64>(), ledger.spent.len()), (0, 0, 1));
+    assert!(bank.entries().await.is_empty());
+    bank.store.slow.store(0, Ordering::Relaxed);
+    assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_minutes_loses_nothing() {
+    let answer = Does::Answers(1000, 500, vec![], vec![Part::Text("{}")]);
+    let bank = bank("", &[("a", vec![answer])]);
+    let secret = bank.limited(Allowance { max_parallel_requests: Some(1), ..Allowance::default() }).await;
+    let cut = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        bank.store.silent.store(true, Ordering::Relaxed);
+    };
+    let request = asking("/v1/chat/completions", &secret, "chat", "");
+    futures::join!(bank.world.gateway.handle(request, call()), cut);
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    assert_eq!((bank.entries().await.len(), bank.ledger("key:key_1").await.holds.len()), (0, 1));
+    bank.store.silent.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((bank.entries().await.len(), bank.ledger("key:key_1").await.holds.len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_another_process_makes_is_found() {
+    let bank = opened("", &[], true);
+    let secret = bank.key(Key::default()).await;
+    assert_eq!(error(&bank.ask(&secret, "chat").await), (401, "invalid_api_key".to_owned()));
+    assert_eq!(bank.ask(MASTER, "chat").await.got.status, 200);
+    assert!(bank.entries().await.is_empty());
+    bank.store.absent.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
+    assert_eq!(bank.entries().await.len(), 1);
 }

@@ -155,7 +155,7 @@ pub fn entry(time: u64, number: u64) -> Entry {
 }
 
 pub fn settlement(hold: Option<Hold>, used: Estimate, entry: Entry) -> Settlement {
-    Settlement { hold, used, entry }
+    Settlement { hold, used, entry: Some(entry) }
 }
 
 pub async fn record(store: &dyn Store, entry: Entry, now: u64) {

@@ -243,7 +243,8 @@ fn spend(world: &World, key: &Key, cost: u64, tokens: u64, settled: bool) {
             cost: Some(Money(cost)),
             ..Entry::default()
         };
-        block_on(world.store.settle(&Settlement { hold: Some(hold), used: estimate, entry }, NOW)).unwrap();
+        block_on(world.store.settle(&Settlement { hold: Some(hold), used: estimate, entry: Some(entry) }, NOW))
+            .unwrap();
     }
 }
 

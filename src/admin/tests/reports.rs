@@ -23,7 +23,7 @@ fn record(world: &World, before: u64, change: impl FnOnce(&mut Entry)) {
         ..Entry::default()
     };
     change(&mut entry);
-    let settlement = Settlement { hold: None, used: crate::meter::ledger::Estimate::default(), entry };
+    let settlement = Settlement { hold: None, used: crate::meter::ledger::Estimate::default(), entry: Some(entry) };
     block_on(world.store.settle(&settlement, NOW)).unwrap();
 }
 

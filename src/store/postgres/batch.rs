@@ -27,7 +27,7 @@ const WRITE: &str =
 /// Something to write.
 pub(super) enum Work {
     Admit(Claim, u64),
-    Settle(Option<Hold>, Estimate, Record, u64),
+    Settle(Option<Hold>, Estimate, Option<Record>, u64),
 }
 
 /// What came of it: a settlement has no answer.
@@ -187,7 +187,7 @@ impl Columns {
         let mut columns: Vec<Column> = Vec::new();
         let mut seen = HashSet::new();
         for job in jobs {
-            let Work::Settle(_, _, Record { entry, day }, _) = &job.work else { continue };
+            let Work::Settle(_, _, Some(Record { entry, day }), _) = &job.work else { continue };
             if let Some(Value::Text(id)) = entry.first()
                 && !seen.insert(id)
             {

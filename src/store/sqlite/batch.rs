@@ -18,7 +18,7 @@ const SWEPT: i64 = 2000;
 /// Something to write.
 pub(super) enum Work {
     Admit(Claim, u64),
-    Settle(Option<Hold>, Estimate, Record, u64),
+    Settle(Option<Hold>, Estimate, Option<Record>, u64),
     Save(Vec<Change>, Vec<Audit>, u64),
     Sweep(u64),
 }
@@ -115,7 +115,9 @@ impl Batch<'_> {
                 if let Some(hold) = hold {
                     self.settle(hold, *used, *now)?;
                 }
-                if execute(self.transaction, Record::insert(self.keep.requests > 0), &record.entry)? > 0 {
+                if let Some(record) = record
+                    && execute(self.transaction, Record::insert(self.keep.requests > 0), &record.entry)? > 0
+                {
                     execute(self.transaction, &sql::ADD, &record.day)?;
                 }
                 Ok(Answer::Settled)

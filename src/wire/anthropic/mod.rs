@@ -9,7 +9,7 @@ pub(super) mod error;
 mod messages;
 mod parts;
 mod read;
-mod reason;
+pub(super) mod reason;
 mod response;
 mod stream;
 mod streamed;

@@ -23,11 +23,14 @@ pub(super) fn limit(request: &Request<'_>, profile: &Profile, losses: &mut Losse
             most
         }
         (Some(asked), _) => asked,
-        (None, most) => {
-            let most = most.unwrap_or(UNKNOWN_LIMIT);
-            if request.stream { most } else { most.min(LONGEST_BUFFERED) }
-        }
+        (None, _) => unbounded(profile, request.stream),
     }
+}
+
+/// The `max_tokens` of a request without a bound of its own.
+pub(in crate::wire) fn unbounded(profile: &Profile, stream: bool) -> u64 {
+    let most = profile.max_output.unwrap_or(UNKNOWN_LIMIT);
+    if stream { most } else { most.min(LONGEST_BUFFERED) }
 }
 
 /// How reasoning is sent.
