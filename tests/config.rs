@@ -799,15 +799,29 @@ router_settings: {model_group_alias: {e: a, f: e}, default_fallbacks: [b, d, f]}
 #[test]
 fn the_master_key() {
     let model = entry("model: openai/x, api_key: k");
-    let given = |name: &str| (name == "LITELLM_MASTER_KEY").then(|| "sk-a-long-master-key".to_owned());
-    assert_eq!(text(settings(&model, &given).master_key.as_ref()), "sk-a-long-master-key");
+    let given = |name: &str| (name == "LITELLM_MASTER_KEY").then(|| "sk-a-rather-long-master-key".to_owned());
+    assert_eq!(text(settings(&model, &given).master_key.as_ref()), "sk-a-rather-long-master-key");
     let yaml = format!("{model}general_settings: {{master_key: 'ssm:/master'}}\n");
     let found = settings(&yaml, &given);
     assert_eq!(text(found.master_key.as_ref()), "ssm /master");
     assert_eq!(found.parameters().len(), 1);
     let yaml = format!("{model}environment_variables: {{LITELLM_MASTER_KEY: sk-another-long-key}}\n");
     assert_eq!(text(settings(&yaml, &given).master_key.as_ref()), "sk-another-long-key");
-    for (key, weak) in [("sk-1234", true), ("SK-1234 ", true), ("short", true), ("sk-0123456789abcdefghij", false)] {
+    for (key, weak) in [
+        ("sk-1234", true),
+        ("SK-1234 ", true),
+        ("short", true),
+        ("sk-1234567890123456", true),
+        ("sk-0123456789abcdefghij", true),
+        ("aaaaaaaaaaaaaaaa", true),
+        ("sk-xxxxxxxxxxxxxxxxxxxx", true),
+        ("changemechangeme", true),
+        ("sk-your-master-key-here", true),
+        ("sk-litellm-master-key", true),
+        ("sk-master-key-of-berlin", false),
+        ("correct-horse-battery-staple", false),
+        ("sk-9f86d081884c7d659a2feaa0", false),
+    ] {
         assert_eq!(weak_key(key).is_some(), weak, "{key}");
     }
 }
@@ -894,7 +908,7 @@ fn the_examples_load() {
 
     let given = |name: &str| match name {
         "OPENAI_API_KEY" | "ANTHROPIC_API_KEY" | "OPENAI_ORGANIZATION" => Some("value".to_owned()),
-        "LITELLM_MASTER_KEY" => Some("sk-a-long-master-key".to_owned()),
+        "LITELLM_MASTER_KEY" => Some("sk-a-rather-long-master-key".to_owned()),
         _ => None,
     };
     let path = directory.join("example.yaml");

@@ -341,9 +341,40 @@ pub fn weak_key(key: &str) -> Option<&'static str> {
         "sk-test",
         "test",
     ];
+    /// What stands in examples for a key that somebody has yet to make.
+    const WORDS: &[&str] = &[
+        "admin",
+        "api",
+        "change",
+        "example",
+        "gateway",
+        "here",
+        "key",
+        "litellm",
+        "master",
+        "me",
+        "my",
+        "password",
+        "placeholder",
+        "proxy",
+        "secret",
+        "test",
+        "token",
+        "your",
+    ];
     let key = key.trim().to_ascii_lowercase();
+    let rest = key.strip_prefix("sk-").unwrap_or(&key);
+    let own = WORDS.iter().fold(rest.replace(['-', '_'], ""), |rest, word| rest.replace(word, ""));
+    let mut letters = rest.as_bytes().to_vec();
+    // Some in a row, such as `3456` or `cdef`, count as one.
+    let next = |pair: &&[u8]| matches!(pair, [first, second] if first.checked_add(1) == Some(*second));
+    let runs = letters.windows(2).filter(|pair| !next(pair)).count();
+    letters.sort_unstable();
+    letters.dedup();
     if WELL_KNOWN.contains(&key.as_str()) {
         Some("everybody knows it from examples")
+    } else if key.len() >= 16 && (own.len() < 6 || letters.len() < 6 || runs < 4) {
+        Some("it is made of words from examples, or too regular to be random")
     } else if key.starts_with("sk-fg-") || key.starts_with("fgs-") {
         Some("it begins as virtual keys and sessions do")
     } else if key.len() < 16 {
