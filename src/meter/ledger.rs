@@ -3,9 +3,9 @@
 //! A request is admitted with an estimate, which counts at once, and settled with the true figures. What is never settled stays
 //! counted at its estimate; only its place among the parallel requests is free again once its time is over.
 //!
-//! Rates slide: what a minute may hold is counted in steps of ten seconds, and a request counts in the six minutes that end
-//! with its own step and the five after it. So a request looks at one figure, the minute that ends now, and a store can
-//! decide with one comparison for each limit.
+//! Rates slide in steps of ten seconds: a request counts in its own step and in the six after it, which is for a minute and up to
+//! ten seconds more. So no minute, wherever it begins, has more than its limit, and under steady load no less than six sevenths of it
+//! get through. A request looks at one figure, that of the present step, and a store can decide with one comparison for each limit.
 //!
 //! ```
 //! use feathergate::meter::ledger::{Estimate, Ledger, Limits};
@@ -13,7 +13,7 @@
 //! let mut ledger = Ledger::default();
 //! assert!(ledger.admit(&limits, Estimate::default(), ("first", 60_000), 1_000).is_ok());
 //! let over = ledger.admit(&limits, Estimate::default(), ("second", 60_000), 2_000).unwrap_err();
-//! assert_eq!((over.limit, over.used, over.frees), (1, 1, Some(60_000)));
+//! assert_eq!((over.limit, over.used, over.frees), (1, 1, Some(70_000)));
 //! ```
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ use super::period::{Period, Window};
 
 /// The length of a step, in milliseconds.
 pub const STEP: u64 = 10_000;
-/// The steps of a minute.
-pub const STEPS: u64 = 6;
+/// The steps that a request counts in: those of a minute, and the one that it came in the middle of.
+pub const STEPS: u64 = 7;
 
 /// What a scope may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -303,8 +303,8 @@ mod tests {
         let cases = [
             (Limits { budget: Some((Money(10), day)), ..Limits::default() }, Measure::Budget, 10, 4, Some(86_400_000)),
             (Limits { quota: Some((250, day)), ..Limits::default() }, Measure::Quota, 250, 100, Some(86_400_000)),
-            (Limits { rpm: Some(2), ..Limits::default() }, Measure::Requests, 2, 1, Some(60_000)),
-            (Limits { tpm: Some(250), ..Limits::default() }, Measure::Tokens, 250, 100, Some(60_000)),
+            (Limits { rpm: Some(2), ..Limits::default() }, Measure::Requests, 2, 1, Some(70_000)),
+            (Limits { tpm: Some(250), ..Limits::default() }, Measure::Tokens, 250, 100, Some(70_000)),
             (Limits { parallel: Some(2), ..Limits::default() }, Measure::Parallel, 2, 1, None),
         ];
         for (limits, measure, limit, asked, after) in cases {
@@ -327,20 +327,22 @@ mod tests {
 
     #[test]
     fn a_minute_slides_in_steps() {
-        let limits = Limits { rpm: Some(6), ..Limits::default() };
-        let mut ledger = Ledger::default();
-        let mut times = Vec::new();
-        for second in 0..240 {
-            let now = NOW + second * 1000;
-            if ledger.admit(&limits, asks(0, 0), (&second.to_string(), LATE), now).is_ok() {
-                times.push(second);
+        let limits = Limits { rpm: Some(60), ..Limits::default() };
+        // All at once as soon as there is room, or one after the other; from the beginning, the middle and the end of a step on.
+        for (pause, phase) in [(50, 0), (50, 5000), (50, 9999), (1000, 0), (1000, 9999), (400, 1)] {
+            let mut ledger = Ledger::default();
+            let mut times: Vec<u64> = Vec::new();
+            for now in (phase..600_000).step_by(pause) {
+                if ledger.admit(&limits, asks(0, 0), (&now.to_string(), LATE), NOW + now).is_ok() {
+                    times.push(now);
+                }
             }
+            for from in &times {
+                let within = times.iter().filter(|time| (*from..from + 60_000).contains(*time)).count();
+                assert!(within <= 60, "{within} in the minute from {from} ms on, of {pause} from {phase}");
+            }
+            assert!(times.len() >= 600 / 70 * 60, "{} in ten minutes, of {pause} from {phase}", times.len());
         }
-        for step in 0..19 {
-            let within = times.iter().filter(|second| (step * 10..step * 10 + 60).contains(*second)).count();
-            assert!(within <= 6, "{within} in the minute from {step}0 s");
-        }
-        assert_eq!(times.len(), 24, "and no fewer than it allows: {times:?}");
     }
 
     #[test]
@@ -411,9 +413,9 @@ mod tests {
         let limits = Limits { rpm: Some(1), budget: Some((Money(9), Period::Seconds(10))), ..Limits::default() };
         let mut ledger = Ledger::default();
         ledger.admit(&limits, asks(1, 9), ("a", LATE), NOW).unwrap();
-        ledger.admit(&limits, asks(1, 9), ("b", LATE), NOW + 60_000).unwrap();
+        ledger.admit(&limits, asks(1, 9), ("b", LATE), NOW + 70_000).unwrap();
         assert_eq!(
-            ledger.admit(&limits, asks(1, 1), ("c", LATE), NOW + 59_999).unwrap_err().measure,
+            ledger.admit(&limits, asks(1, 1), ("c", LATE), NOW + 69_999).unwrap_err().measure,
             Measure::Requests
         );
     }

@@ -464,9 +464,9 @@ def test_tokens_a_minute_are_used_up_and_not_exceeded(world: World) -> None:
     world.exact(key, replies, row)
     served = world.served(key)
     beyond = world.beyond(key, lambda one: one.tokens, world.estimate)
-    # A minute is counted in steps of ten seconds, so any fifty are within one.
-    most = max(sum(one.tokens for one in served.values() if 0 <= one.begun - first.begun < 50) for first in served.values())
-    last = sum(one.tokens for one in served.values() if one.begun > end - 60)
+    # No minute has more; some seconds of it may be lost on the way to the upstream.
+    most = max(sum(one.tokens for one in served.values() if 0 <= one.begun - first.begun < 55) for first in served.values())
+    last = sum(one.tokens for one in served.values() if one.begun > end - 70)
     row.used = str(most)
     assert most <= limit + beyond
     assert last + row.lapsed * world.estimate > limit - world.estimate
@@ -480,10 +480,10 @@ def test_requests_a_minute_are_used_up_and_not_exceeded(world: World) -> None:
     end = time.monotonic()
     world.exact(key, replies, row)
     served = world.served(key)
-    most = max(sum(0 <= one.begun - first.begun < 50 for one in served.values()) for first in served.values())
+    most = max(sum(0 <= one.begun - first.begun < 55 for one in served.values()) for first in served.values())
     row.used = str(most)
     assert most <= limit
-    assert sum(one.begun > end - 60 for one in served.values()) + row.lapsed >= limit
+    assert sum(one.begun > end - 70 for one in served.values()) + row.lapsed >= limit
 
 
 def test_parallel_requests_are_used_up_and_not_exceeded(world: World) -> None:

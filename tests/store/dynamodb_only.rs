@@ -13,7 +13,9 @@ use feathergate::upstream::client::http_client;
 use futures::future::join_all;
 
 use crate::dynamodb_kit::{attributes, dynamo, place};
-use crate::kit::{ALL, NOW, act, asks, claim, document, entry, held, record, refused, server, settlement, standing};
+use crate::kit::{
+    ALL, NOW, RATE, act, asks, claim, document, entry, held, record, refused, server, settlement, standing,
+};
 
 fn emulated() -> bool {
     server("FEATHERGATE_TEST_DYNAMODB").is_some()
@@ -46,7 +48,7 @@ async fn a_spread_scope_is_used_to_its_end_and_no_further() {
             Admission::Held(hold, _) => holds.push(hold),
             Admission::Refused { scope, over } => {
                 assert_eq!((scope, over.measure, over.limit), (0, Measure::Requests, 10), "the whole limit is told");
-                assert_eq!((over.used, over.asked, over.frees), (10, 1, Some(NOW + 60_000)));
+                assert_eq!((over.used, over.asked, over.frees), (10, 1, Some(NOW + RATE)));
             }
         }
     }
@@ -63,7 +65,7 @@ async fn a_spread_scope_is_used_to_its_end_and_no_further() {
     let used = standing(&store, "gateway", &limits, NOW).await;
     assert_eq!((used.spent, used.requests, used.tokens, used.parallel), (Money(10), 10, 10, 0));
     // What is larger than a part fits nowhere, though the whole has room.
-    let (_, over) = refused(&store, &spread("big", &limits, 4, (1200, 4)), NOW + 60_000).await;
+    let (_, over) = refused(&store, &spread("big", &limits, 4, (1200, 4)), NOW + RATE).await;
     assert_eq!((over.measure, over.limit, over.used), (Measure::Tokens, 4000, 0));
     held(&store, &spread("one", &limits, 1, (1200, 4)), NOW + 120_000).await;
 }
@@ -103,8 +105,8 @@ async fn what_no_longer_counts_leaves_the_item() {
         store.settle(&settlement(Some(hold), asks(50, 2), entry(now, turn)), now + 5000).await.unwrap();
     }
     let left = attributes("clean", "SCOPE#key:a#0").await;
-    // The key, the end and the number of requests; two windows; two times six steps and one before; one hold.
-    assert!(left.len() <= 4 + 2 + 14 + 1, "{left:?}");
+    // The key, the end and the number of requests; two windows; two times seven steps and one before; one hold.
+    assert!(left.len() <= 4 + 2 + 16 + 1, "{left:?}");
     let used = standing(&store, "key:a", &limits, NOW + 19 * 45_000).await;
     assert_eq!((used.parallel, used.requests), (1, 4), "two of this moment and two of the one before");
 }

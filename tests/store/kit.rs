@@ -15,6 +15,8 @@ use futures::future::BoxFuture;
 /// 2026-11-21T01:00:00Z, the first moment of a step.
 pub const NOW: u64 = 1_795_222_800_000;
 pub const MINUTE: u64 = 60_000;
+/// How long a request counts in a rate that it came at the beginning of a step to.
+pub const RATE: u64 = feathergate::meter::ledger::STEP * feathergate::meter::ledger::STEPS;
 pub const DAY: u64 = 86_400_000;
 /// When a hold lapses in a case that is not about lapsing.
 pub const LATE: u64 = NOW + 60 * MINUTE;

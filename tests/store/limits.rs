@@ -11,7 +11,7 @@ use feathergate::store::{Admission, Hold, Keep, Store};
 use futures::future::join_all;
 
 use crate::kit::{
-    ALL, Case, DAY, Dice, MINUTE, NOW, asks, claim, days, entry, every_day, held, refused, settlement, standing,
+    ALL, Case, DAY, Dice, MINUTE, NOW, RATE, asks, claim, days, entry, every_day, held, refused, settlement, standing,
 };
 
 /// Limits that two requests of 100 tokens and 4 units fill, what refuses the third, and when it frees.
@@ -27,8 +27,8 @@ fn filled_by_two() -> [(Limits, Over); 5] {
     let cases = [
         (Limits { budget: Some((Money(8), day)), ..Limits::default() }, over(Measure::Budget, 8, 4, Some(DAY))),
         (Limits { quota: Some((200, day)), ..Limits::default() }, over(Measure::Quota, 200, 100, Some(DAY))),
-        (Limits { rpm: Some(2), ..Limits::default() }, over(Measure::Requests, 2, 1, Some(MINUTE))),
-        (Limits { tpm: Some(200), ..Limits::default() }, over(Measure::Tokens, 200, 100, Some(MINUTE))),
+        (Limits { rpm: Some(2), ..Limits::default() }, over(Measure::Requests, 2, 1, Some(RATE))),
+        (Limits { tpm: Some(200), ..Limits::default() }, over(Measure::Tokens, 200, 100, Some(RATE))),
         (Limits { parallel: Some(2), ..Limits::default() }, over(Measure::Parallel, 2, 1, None)),
     ];
     cases.map(|(limits, over)| (Limits { anchor: NOW, ..limits }, over))
@@ -332,8 +332,8 @@ pub async fn a_clock_that_is_a_little_behind_meets_what_was_counted(case: Case) 
     let store = case.store().await;
     let limits = Limits { rpm: Some(1), ..Limits::default() };
     held(&*store, &claim("a", &[("key:r", &limits)], asks(1, 9)), NOW).await;
-    held(&*store, &claim("b", &[("key:r", &limits)], asks(1, 9)), NOW + MINUTE).await;
-    let (_, over) = refused(&*store, &claim("c", &[("key:r", &limits)], asks(1, 1)), NOW + MINUTE - 1).await;
+    held(&*store, &claim("b", &[("key:r", &limits)], asks(1, 9)), NOW + RATE).await;
+    let (_, over) = refused(&*store, &claim("c", &[("key:r", &limits)], asks(1, 1)), NOW + RATE - 1).await;
     assert_eq!(over.measure, Measure::Requests);
     let limits = Limits { budget: Some((Money(9), Period::Seconds(3600))), anchor: NOW, ..Limits::default() };
     held(&*store, &claim("d", &[("key:b", &limits)], asks(1, 9)), NOW).await;

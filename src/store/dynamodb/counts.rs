@@ -378,8 +378,8 @@ mod tests {
             room("P", 2),
         ];
         assert_eq!(condition, parts.join(" AND "));
-        let steps = ["2yvsa0", "2yvsa1", "2yvsa2", "2yvsa3", "2yvsa4", "2yvsa5"];
-        let steps: Vec<String> = steps.iter().map(|step| format!("R{step} 1, T{step} 100")).collect();
+        let steps = (0..STEPS).map(|step| (at('R', NOW / STEP + step), at('T', NOW / STEP + step)));
+        let steps: Vec<String> = steps.map(|(requests, tokens)| format!("{requests} 1, {tokens} 100")).collect();
         let added = format!("P 1, Smwppaxs0 4, Qmvx2cqo0 100, {}", steps.join(", "));
         assert_eq!(update, format!("SET {own} = 1795223700000, ends = 1796169600 ADD {added}"));
         assert!(
@@ -408,7 +408,7 @@ mod tests {
         let of = Hold { id: claim.hold.clone(), scopes: Vec::new(), estimate: claim.estimate };
         let used = Estimate { tokens: 30, cost: Money(9) };
         let own = hold("hold");
-        let counted = "Smwppaxs0 5, Qmvx2cqo0 -70, T2yvsa4 -70, T2yvsa5 -70";
+        let counted = "Smwppaxs0 5, Qmvx2cqo0 -70, T2yvsa4 -70, T2yvsa5 -70, T2yvsa6 -70";
         // Forty seconds later four steps are over.
         let [update, condition] = told(&settlement(&of, &held, used, NOW + 40_000, true));
         assert_eq!(update, format!("ADD P -2, {counted} REMOVE {own}, R1, Hlapsed"));
