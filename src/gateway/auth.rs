@@ -157,7 +157,8 @@ fn presented<'a>(headers: &'a HeaderMap, only: Option<&HeaderName>) -> Option<&'
         return text(name).map(|key| bearer(key).unwrap_or(key));
     }
     // With AWS_IAM the Authorization header is a signature, so only a bearer token counts.
-    text(&AUTHORIZATION).and_then(bearer).or_else(|| KEY_HEADERS.iter().find_map(text))
+    let plain = |name: &HeaderName| text(name).map(|key| bearer(key).unwrap_or(key));
+    text(&AUTHORIZATION).and_then(bearer).or_else(|| KEY_HEADERS.iter().find_map(plain))
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -221,13 +222,14 @@ mod tests {
     fn keys_are_found_where_clients_put_them() {
         type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a HeaderName>, Option<&'a str>);
         let own = HeaderName::from_static("x-own");
-        let cases: [Case<'_>; 9] = [
+        let cases: [Case<'_>; 10] = [
             (&[("authorization", "Bearer k")], None, Some("k")),
             (&[("authorization", "bearer  k ")], None, Some("k")),
             (&[("authorization", "AWS4-HMAC-SHA256 Credential=x"), ("x-api-key", "k")], None, Some("k")),
             (&[("authorization", "Basic abc")], None, None),
             (&[("api-key", "k")], None, Some("k")),
             (&[("x-goog-api-key", "k")], None, Some("k")),
+            (&[("x-litellm-api-key", "Bearer k")], None, Some("k")),
             (&[("authorization", "Bearer other"), ("x-own", "k")], Some(&own), Some("k")),
             (&[("authorization", "Bearer k")], Some(&own), None),
             (&[("authorization", "Bearer ")], None, None),

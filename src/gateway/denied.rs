@@ -73,10 +73,11 @@ pub(super) fn full(scope: &str, model: &str, over: &Over, wire: Wire) -> Refusal
             Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", said).code("rate_limit_exceeded")
         }
     };
-    let wait = wait.or((measure == Measure::Parallel).then_some(1000));
+    let wait = wait.or((measure == Measure::Parallel && limit > 0).then_some(1000));
     let mut refusal = match wait {
         Some(wait) => refusal.retry_after(wait),
-        None => refusal,
+        // It never fits.
+        None => refusal.no_retry(),
     };
     let kind = match measure {
         Measure::Requests => Some("requests"),

@@ -307,8 +307,9 @@ impl Gateway {
                 }
             }
             if admitted.is_ok() && !endpoint.public() {
-                // What a key may call are models; what it may ask of itself is not for its maker to narrow.
-                let path = Some(head.uri.path()).filter(|_| !matches!(endpoint, Endpoint::Admin(..)));
+                // What a key may call are models; what it may ask of itself, and which models there are for it, is not for its
+                // maker to narrow.
+                let path = Some(head.uri.path()).filter(|_| matches!(endpoint, Endpoint::Model(_)));
                 let who = (path, address);
                 let (checked, ()) = join(auth::check(self, state, &head.headers, (call, who)), self.overlaid()).await;
                 admitted = checked.map(|who| caller = who);

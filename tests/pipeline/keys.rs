@@ -863,3 +863,34 @@ async fn a_store_that_another_process_makes_is_found() {
     assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);
     assert_eq!(bank.entries().await.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_never_fits_is_not_to_be_tried_again() {
+    for (allowance, again) in [
+        (Allowance { rpm_limit: Some(0), ..Allowance::default() }, None),
+        (Allowance { tpm_limit: Some(5), ..Allowance::default() }, None),
+        (Allowance { max_parallel_requests: Some(0), ..Allowance::default() }, None),
+        (Allowance { rpm_limit: Some(1), ..Allowance::default() }, Some(60..=70)),
+    ] {
+        let bank = bank("", &[]);
+        let secret = bank.limited(allowance).await;
+        bank.ask(&secret, "chat").await;
+        let seen = bank.ask(&secret, "chat").await;
+        assert_eq!(error(&seen), (429, "rate_limit_exceeded".to_owned()));
+        let wait = header(&seen, "retry-after").map(|wait| wait.parse::<u64>().unwrap());
+        assert_eq!(wait.is_some(), again.is_some(), "{wait:?}");
+        assert!(again.is_none_or(|again| again.contains(&wait.unwrap())), "{wait:?}");
+        assert_eq!(header(&seen, "x-should-retry"), Some("false").filter(|_| wait.is_none()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_for_one_endpoint_hears_which_models_it_has() {
+    let bank = bank("", &[]);
+    let secret = bank.key(Key { endpoints: vec!["/v1/chat/completions".to_owned()], ..Key::default() }).await;
+    for (path, status) in [("/v1/models", 200), ("/v1/messages", 403)] {
+        let request = if status == 200 { Request::get(path) } else { Request::post(path) };
+        let request = request.header("authorization", format!("Bearer {secret}")).body(Full::new(Bytes::from("{}")));
+        assert_eq!(read(bank.world.gateway.handle(request.unwrap(), call()).await).await.status, status, "{path}");
+    }
+}
