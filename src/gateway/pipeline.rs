@@ -191,7 +191,9 @@ pub(super) async fn attempt(
     // What the request says to the gateway itself was heeded, and is not lost.
     let lost = prepared.losses.iter().filter(|loss| !own.fields.iter().any(|field| *field == *loss.field));
     record.losses = lost.cloned().collect();
-    let wait = own.stream_timeout.or(deployment.stream_timeout).or(state.settings.stream_timeout);
+    let operators = deployment.stream_timeout.or(state.settings.stream_timeout);
+    // A request can ask for less time than the operator gives it, and not for more.
+    let wait = own.stream_timeout.into_iter().chain(operators).min();
     // While the store is asked the upstream cannot answer, and is not to blame.
     let grace = run.leave.as_ref().filter(|leave| leave.peek().is_none()).map_or(Duration::ZERO, |_| ADMIT_TIME);
     let patience = wait.filter(|_| record.stream).map_or(deadline, |wait| deadline.min(started + wait + grace));

@@ -119,7 +119,7 @@ async fn a_wait_that_is_longer_than_the_time_left_is_not_begun() {
 #[tokio::test(start_paused = true)]
 async fn a_request_says_how_often_and_how_long() {
     type Case<'a> = (&'a [(&'static str, &'a str)], &'a str, Does, &'a str, u16);
-    let cases: [Case<'_>; 12] = [
+    let cases: [Case<'_>; 14] = [
         (&[("x-litellm-num-retries", "0")], "", Refuses, "a", 502),
         (&[("x-litellm-num-retries", "1")], "", later(429, "1"), "a =1000 a", 429),
         (&[("x-feathergate-num-retries", "0"), ("x-litellm-num-retries", "1")], "", Refuses, "a", 502),
@@ -135,13 +135,16 @@ async fn a_request_says_how_often_and_how_long() {
             "a(2000)",
             504,
         ),
+        // The operator's limit is his.
+        (&[("x-litellm-stream-timeout", "30")], r#""stream":true,"num_retries":0"#, slow(9000), "a(5000)", 504),
+        (&[], r#""stream":true,"num_retries":0,"stream_timeout":30"#, slow(9000), "a(5000)", 504),
         // That is about streams.
         (&[("x-litellm-stream-timeout", "2")], "", slow(9000), "a(9000)", 200),
         (&[("x-litellm-timeout", "soon")], "", Well, "", 400),
         (&[], r#""num_retries":"two""#, Well, "", 400),
     ];
     for (headers, fields, does, calls, status) in cases {
-        let world = usual("", &[("a", vec![does.clone()])]);
+        let world = usual("litellm_settings: {stream_timeout: 5}\n", &[("a", vec![does.clone()])]);
         let seen = world.ask(with(ask("alone", fields), headers)).await;
         assert_eq!((seen.path().as_str(), seen.got.status), (calls, status), "{headers:?} {fields} {}", seen.got.text);
         for call in &seen.calls {
