@@ -117,6 +117,17 @@ impl Text {
             Self::Parameter(_) | Self::Unset(_) => None,
         }
     }
+
+    /// Whether the two are the same text, or the same reference to one.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Known(one), Self::Known(other)) => one.equals(other.expose()),
+            (Self::Parameter(one), Self::Parameter(other)) => one == other,
+            (Self::Unset(one), Self::Unset(other)) => one == other,
+            (Self::Known(_) | Self::Parameter(_) | Self::Unset(_), _) => false,
+        }
+    }
 }
 
 /// Says in one word-safe phrase where a secret should have come from; never the secret.

@@ -197,7 +197,7 @@ pub struct Deployment {
 }
 
 /// The value of an `extra_headers` entry.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum ExtraHeader {
     /// Known at load, and marked sensitive: never shown.
     Known(HeaderValue),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::gate::Gate;
-use crate::config::secret::ParameterName;
+use crate::config::secret::{ParameterName, Text};
 use crate::config::settings::{Deployment, Group, Settings};
 use crate::observe::clock;
 use crate::route::balance::Turn;
@@ -30,7 +30,7 @@ pub struct State {
 }
 
 impl State {
-    /// Takes up `settings`. What `before` has learned of a deployment with the same id stays known.
+    /// Takes up `settings`. What `before` has learned of a deployment stays known as far as it is the same one.
     pub(super) fn new(settings: Arc<Settings>, before: Option<&Self>) -> Self {
         let table = names(&settings);
         let parameters = settings.parameters();
@@ -63,13 +63,13 @@ fn names(settings: &Settings) -> Table {
 }
 
 fn router(settings: &Settings, before: Option<&State>) -> Router {
-    let known: HashMap<&str, usize> = before
-        .map(|state| deployments(&state.settings).enumerate().map(|(place, it)| (it.id.as_str(), place)).collect())
-        .unwrap_or_default();
+    let old = before.into_iter().flat_map(|state| deployments(&state.settings).zip(&state.router.health));
+    let known: HashMap<&str, _> =
+        old.map(|(deployment, health)| (deployment.id.as_str(), (deployment, health))).collect();
     let health = deployments(settings)
         .map(|deployment| {
-            let place = known.get(deployment.id.as_str())?;
-            before?.router.health.get(*place).map(Arc::clone)
+            let (old, health) = known.get(deployment.id.as_str())?;
+            same(old, deployment).then(|| Arc::clone(health))
         })
         .map(Option::unwrap_or_default)
         .collect();
@@ -93,6 +93,24 @@ fn router(settings: &Settings, before: Option<&State>) -> Router {
 
 fn deployments(settings: &Settings) -> impl Iterator<Item = &Arc<Deployment>> {
     settings.groups.iter().flat_map(|group| &group.deployments)
+}
+
+/// Whether two deployments of one id are called in the same way. Ids are given by place, so another entry may have got this
+/// one; and a key that was mended has failed nobody.
+fn same(old: &Deployment, new: &Deployment) -> bool {
+    let texts = |one: &Option<Text>, other: &Option<Text>| match (one, other) {
+        (Some(one), Some(other)) => one.same(other),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    old.vendor.name == new.vendor.name
+        && old.model == new.model
+        && old.mock == new.mock
+        && old.api_base.same(&new.api_base)
+        && texts(&old.api_key, &new.api_key)
+        && texts(&old.api_version, &new.api_version)
+        && texts(&old.organization, &new.organization)
+        && old.extra_headers == new.extra_headers
 }
 
 fn member(deployment: &Deployment, place: usize) -> Member {

@@ -664,3 +664,32 @@ async fn an_alias_is_what_the_client_reads() {
     assert!(seen.got.message().contains("model `other`") && !seen.got.text.contains("first"), "{}", seen.got.text);
     assert_eq!(seen.log["model_group"], "first");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_learned_of_a_deployment_is_of_no_other_one() {
+    // The ids are the places in the group.
+    let entry = |host: &str, params: &str| {
+        format!("  - {{model_name: two, litellm_params: {{api_base: 'http://{host}/v1', {params}}}}}\n")
+    };
+    let usual = "model: openai/up, api_key: sk-planted";
+    let file = |entries: &[String]| {
+        format!("model_list:\n{}router_settings: {{routing_strategy: first-available}}\n", entries.concat())
+    };
+    let (a, b) = (entry("a", usual), entry("b", usual));
+    for (what, first, want) in [
+        ("nothing", a.clone(), "b"),
+        ("its weight", entry("a", &format!("{usual}, weight: 3")), "b"),
+        ("its key", entry("a", "model: openai/up, api_key: sk-mended"), "a"),
+        ("its model", entry("a", "model: openai/upper, api_key: sk-planted"), "a"),
+        ("its provider", entry("a", "model: groq/up, api_key: sk-planted"), "a"),
+        ("its host", entry("c", usual), "c"),
+        ("its organization", entry("a", &format!("{usual}, organization: org")), "a"),
+        ("its headers", entry("a", &format!("{usual}, extra_headers: {{x-key: k}}")), "a"),
+        ("its place", entry("b", usual) + &a, "b"),
+    ] {
+        let world = World::new(&file(&[a.clone(), b.clone()]), &[("a", vec![fails(401), Well])]);
+        assert_eq!(calls(&world, "two", 2).await, ["a b", "b"]);
+        world.reload(&file(&if what == "its place" { vec![first] } else { vec![first, b.clone()] }));
+        assert_eq!(calls(&world, "two", 1).await, [want], "{what} changed");
+    }
+}

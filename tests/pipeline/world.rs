@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use feathergate::config::raw::Document;
 use feathergate::config::resolve::resolve;
+use feathergate::config::settings::Settings;
 use feathergate::gateway::{After, Call, Exposure, Gateway};
 use feathergate::observe::clock::{self, Instant};
 use feathergate::upstream::{ByteStream, SendError, Upstream};
@@ -146,13 +147,22 @@ pub(crate) struct Seen {
     pub(crate) log: Value,
 }
 
+fn read_settings(yaml: &str) -> Settings {
+    let document = Document::parse("test.yaml", yaml).map_err(|error| error.to_string()).unwrap();
+    resolve(&document, &|_| None).map_err(|problems| problems.to_string()).unwrap().settings
+}
+
 impl World {
     pub(crate) fn new(yaml: &str, does: &[(&'static str, Vec<Does>)]) -> Self {
-        let document = Document::parse("test.yaml", yaml).map_err(|error| error.to_string()).unwrap();
-        let settings = resolve(&document, &|_| None).map_err(|problems| problems.to_string()).unwrap().settings;
+        let settings = read_settings(yaml);
         let hosts = Arc::new(Hosts { does: Mutex::new(does.iter().cloned().collect()), calls: Arc::default() });
         let upstream: Arc<dyn Upstream> = hosts.clone();
         Self { gateway: Gateway::new(settings, upstream, None, false), hosts }
+    }
+
+    /// Another configuration is taken up.
+    pub(crate) fn reload(&self, yaml: &str) {
+        self.gateway.reload(read_settings(yaml));
     }
 
     pub(crate) fn now(&self, host: &'static str, does: Does) {
