@@ -58,7 +58,8 @@ pub enum Step {
     },
     /// Go on with the group of this name: [`Plan::enter`] it, or ask for the next step if it cannot take the request.
     Fall(String),
-    /// Nothing is left to try: the last failure is the answer, or, where no attempt was made in the present group, this.
+    /// Nothing is left to try: the last failure is the answer, or, where no attempt was made at all, this: why nobody could be
+    /// called in the first group of which that is known, and when anybody can be.
     Stop(Option<Shortage>),
 }
 
@@ -76,6 +77,7 @@ pub struct Plan<'a> {
     /// Those of them that could take the request.
     stood_in: u32,
     retries: u32,
+    shortage: Option<Shortage>,
 }
 
 /// The group that is being tried.
@@ -109,6 +111,7 @@ impl<'a> Plan<'a> {
             fallbacks: 0,
             stood_in: 0,
             retries: 0,
+            shortage: None,
         }
     }
 
@@ -201,7 +204,6 @@ impl<'a> Plan<'a> {
         // A conflict (409) is the upstream's affair, though its status is one of the request's.
         let kind = failed.map(|failed| if failed.status == 409 { FailureKind::Overloaded } else { failed.kind });
         self.last = kind.or(self.last);
-        let mut shortage = None;
         if let Some(stage) = self.stage.as_mut().filter(|stage| !stage.over) {
             let elsewhere = !self.wishes.no_fallbacks
                 && kind.is_some_and(|kind| falls_back(&self.router.fallbacks, kind))
@@ -228,7 +230,8 @@ impl<'a> Plan<'a> {
                     stage.over = true;
                     let (name, pool) = (stage.name.clone(), stage.pool);
                     let kind = self.last.or(why.map(|why| why.reason)).unwrap_or(FailureKind::Overloaded);
-                    shortage = why.filter(|_| stage.attempts == 0);
+                    let shortage = why.filter(|_| stage.attempts == 0);
+                    self.short(shortage);
                     self.queue([&name, &pool.name], kind);
                 }
             }
@@ -240,7 +243,7 @@ impl<'a> Plan<'a> {
             }
             Some(_) | None => {
                 self.to_come.clear();
-                Step::Stop(shortage)
+                Step::Stop(self.shortage)
             }
         }
     }
@@ -262,6 +265,17 @@ impl<'a> Plan<'a> {
                 self.to_come.insert(at, name.clone());
                 at += 1;
             }
+        }
+    }
+
+    /// Nobody could be called in the present group. What the first group lacked is told, with the time at which any is back; one
+    /// in which nobody may take the request will never be.
+    fn short(&mut self, shortage: Option<Shortage>) {
+        match &mut self.shortage {
+            Some(first) if first.soonest.is_some() => {
+                first.soonest = first.soonest.into_iter().chain(shortage.and_then(|it| it.soonest)).min();
+            }
+            first => *first = shortage.or(*first),
         }
     }
 

@@ -693,3 +693,45 @@ async fn what_was_learned_of_a_deployment_is_of_no_other_one() {
         assert_eq!(calls(&world, "two", 1).await, [want], "{what} changed");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_that_cannot_help_hides_no_shortage() {
+    let first = "{model_name: first, litellm_params: {model: openai/up, api_key: k, api_base: 'http://a/v1'}}";
+    let second = "{model_name: second, litellm_params: {model: openai/up, api_key: k, api_base: 'http://b/v1'}}";
+    let claude = "{model_name: second, litellm_params: {model: anthropic/up, api_key: k, api_base: 'http://c'}}";
+    let blind = "{model_name: second, litellm_params: {model: anthropic/up, api_key: k, api_base: 'http://c'}, \
+                 model_info: {supports_function_calling: false}}";
+    let rpm = "feathergate: {limits: {per_model: {second: {rpm: 1}}}}\n";
+    let tools = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
+    let completions = || post("/v1/completions", r#"{"model":"first","prompt":"hi"}"#);
+    let chats = || ask("first", tools);
+    type Asks<'a> = &'a dyn Fn() -> Request<Full<Bytes>>;
+    let cases: [(&str, &str, &str, Asks<'_>); 3] = [
+        ("over its rate", second, rpm, &chats),
+        ("of another wire", claude, "", &completions),
+        ("without tools", blind, "", &chats),
+    ];
+    for (what, fallback, rest, request) in cases {
+        for (dead, status, class, wait) in
+            [(later(429, "20"), 429, "rate_limited", "20"), (fails(401), 503, "overloaded", "5")]
+        {
+            // Two, since a 429 stops nobody who is alone.
+            let twin = first.replace("k,", "k2,");
+            let yaml = format!(
+                "model_list:\n  - {first}\n  - {twin}\n  - {fallback}\nrouter_settings: {{fallbacks: [{{first: [second]}}]}}\n{rest}"
+            );
+            let world = World::new(&yaml, &[("a", vec![dead])]);
+            if !rest.is_empty() {
+                assert_eq!(world.ask(ask("second", "")).await.got.status, 200);
+            }
+            let none = || with(request(), &[("x-litellm-num-retries", "1")]);
+            let seen = world.ask(none()).await;
+            assert_eq!(seen.path(), "a a", "{what}");
+            let seen = world.ask(none()).await;
+            assert_eq!((seen.path().as_str(), seen.got.status), ("", status), "{what}: {}", seen.got.text);
+            assert_eq!(seen.got.headers["retry-after"], wait, "{what}");
+            assert_eq!(seen.log["error_class"], class, "{what}");
+            assert!(!seen.got.text.contains("second"), "{what}: {}", seen.got.text);
+        }
+    }
+}
