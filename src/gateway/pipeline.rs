@@ -188,9 +188,9 @@ pub(super) async fn attempt(
         let costs = Costs::new(move |usage| price.cost(usage).map(|cost| cost.to_string()));
         prepared.reply = prepared.reply.costed(costs);
     }
-    // What the request says to the gateway itself was heeded, and is not lost.
+    // What the request says to the gateway itself is lost only where it was not heeded.
     let lost = prepared.losses.iter().filter(|loss| !own.fields.iter().any(|field| *field == *loss.field));
-    record.losses = lost.cloned().collect();
+    record.losses = lost.chain(&own.losses).cloned().collect();
     let operators = deployment.stream_timeout.or(state.settings.stream_timeout);
     // A request can ask for less time than the operator gives it, and not for more.
     let wait = own.stream_timeout.into_iter().chain(operators).min();

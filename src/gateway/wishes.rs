@@ -10,7 +10,7 @@ use super::pipeline::Refused;
 use super::refusal::Refusal;
 use super::twins::{Twin, twin};
 use crate::route::plan::Wishes;
-use crate::wire::{Envelope, FailureKind};
+use crate::wire::{Envelope, FailureKind, Loss};
 
 /// The most retries that a request can ask for.
 const MOST_RETRIES: u32 = 20;
@@ -22,20 +22,46 @@ static TIMEOUT: Twin = twin!("timeout");
 static STREAM_TIMEOUT: Twin = twin!("stream-timeout");
 static TAGS: Twin = twin!("tags");
 
-/// The body's fields that are for the gateway.
-const FIELDS: [&str; 11] = [
-    "allowed_model_region",
-    "fallbacks",
-    "disable_fallbacks",
-    "num_retries",
-    "timeout",
-    "stream_timeout",
-    "tags",
-    "mock_testing_fallbacks",
-    "mock_testing_context_fallbacks",
-    "mock_testing_content_policy_fallbacks",
-    "mock_testing_rate_limit_error",
-];
+/// What becomes of a field of the body that is for the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// What it asks for is done, or nothing is to be done.
+    Heeded,
+    /// litellm would do something that is not done here.
+    Lost(&'static str),
+}
+
+/// What becomes of the body's fields that are litellm's; `None` for those that are an upstream's.
+fn fate(name: &str) -> Option<Fate> {
+    Some(match name {
+        "allowed_model_region"
+        | "fallbacks"
+        | "disable_fallbacks"
+        | "num_retries"
+        | "max_retries"
+        | "timeout"
+        | "stream_timeout"
+        | "tags"
+        | "mock_testing_fallbacks"
+        | "mock_testing_context_fallbacks"
+        | "mock_testing_content_policy_fallbacks"
+        | "mock_testing_rate_limit_error"
+        // Of these only the tags mean anything here: the rest is for logs of its own.
+        | "litellm_metadata"
+        | "litellm_trace_id"
+        | "litellm_session_id" => Fate::Heeded,
+        "mock_response" | "mock_timeout" | "mock_delay" => Fate::Lost("a client cannot have the model made up"),
+        "guardrails" => Fate::Lost("there are no guardrails"),
+        "cache" | "caching" | "ttl" => Fate::Lost("answers are not cached"),
+        "retry_policy" => Fate::Lost("a request says how often it is tried again in `num_retries`"),
+        "context_window_fallbacks" | "content_policy_fallbacks" => {
+            Fate::Lost("a request names its own fallbacks in `fallbacks`")
+        }
+        "extra_headers" => Fate::Lost("a client sets no headers of the upstream's request"),
+        "no-log" => Fate::Lost("each request is one line in the log"),
+        _ => return None,
+    })
+}
 
 /// What a request asks of the gateway itself.
 #[derive(Debug, Default)]
@@ -54,6 +80,8 @@ pub(super) struct Own {
     pub(super) tags: Vec<String>,
     /// Fields that no upstream gets to see.
     pub(super) fields: Vec<String>,
+    /// Those of them that ask for something that is not done.
+    pub(super) losses: Vec<Loss>,
 }
 
 impl Own {
@@ -67,7 +95,15 @@ impl Own {
             ..Self::default()
         };
         let Some(envelope) = envelope else { return Ok(own) };
-        own.fields = FIELDS.iter().filter(|name| envelope.has(name)).map(|name| (*name).to_owned()).collect();
+        for (name, value) in envelope.fields() {
+            let Some(fate) = fate(name) else { continue };
+            own.fields.push(name.to_owned());
+            if let Fate::Lost(why) = fate
+                && asks(name, value)
+            {
+                own.losses.push(Loss { field: name.to_owned().into(), why: why.into() });
+            }
+        }
         if own.fields.is_empty() {
             return Ok(own);
         }
@@ -77,7 +113,8 @@ impl Own {
         }
         own.region = field(envelope, "allowed_model_region", "the name of a region, such as `eu`")?;
         own.plan.no_fallbacks = flag(envelope, "disable_fallbacks")?;
-        own.plan.retries = number(envelope, "num_retries")?.map(retries).or(own.plan.retries);
+        let again = number(envelope, "num_retries")?.or(number(envelope, "max_retries")?);
+        own.plan.retries = again.map(retries).or(own.plan.retries);
         own.timeout = number(envelope, "timeout")?.and_then(seconds).or(own.timeout);
         own.stream_timeout = number(envelope, "stream_timeout")?.and_then(seconds).or(own.stream_timeout);
         for (name, kind) in [
@@ -92,6 +129,13 @@ impl Own {
         }
         Ok(own)
     }
+}
+
+/// Whether a field asks for anything at all. Who wants nothing cached has it.
+fn asks(name: &str, value: &str) -> bool {
+    let nothing = matches!(value, "null" | "false" | "0" | "[]" | "{}" | r#""""#);
+    let uncached = name == "cache" && [r#""no-cache""#, r#""no-store""#].iter().any(|word| value.contains(word));
+    !nothing && !uncached
 }
 
 /// litellm's forms of an entry: a name; the name within a map of parameters, of which only the model is heeded; or, as in its
@@ -136,7 +180,8 @@ fn header(headers: &HeaderMap, twin: &Twin) -> Result<Option<f64>, Refused> {
     Ok(None)
 }
 
-/// From `x-feathergate-tags` and `x-litellm-tags`, with commas, and from `tags` and `metadata.tags` in the body.
+/// From `x-feathergate-tags` and `x-litellm-tags`, with commas, and from `tags`, `metadata.tags` and `litellm_metadata.tags` in
+/// the body.
 fn tags(headers: &HeaderMap, envelope: Option<&Envelope<'_>>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for name in TAGS.names() {
@@ -145,8 +190,18 @@ fn tags(headers: &HeaderMap, envelope: Option<&Envelope<'_>>) -> Vec<String> {
         }
     }
     all.extend(envelope.map(Envelope::tags).unwrap_or_default());
+    let metadata = envelope.and_then(|envelope| envelope.value("litellm_metadata"));
+    let metadata = metadata.and_then(|metadata| serde_json::from_str::<Metadata>(metadata.get()).ok());
+    all.extend(metadata.into_iter().flat_map(|metadata| metadata.tags));
     all.retain(|tag| !tag.is_empty());
     all
+}
+
+/// `litellm_metadata`, as far as it is heeded.
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    tags: Vec<String>,
 }
 
 fn number(envelope: &Envelope<'_>, name: &str) -> Result<Option<f64>, Refused> {
@@ -195,13 +250,59 @@ mod tests {
         assert_eq!(own.plan.retries, Some(0));
         assert_eq!(own.plan.fallbacks, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(own.mock, Some(FailureKind::Server));
-        assert_eq!(own.fields, ["fallbacks", "num_retries", "mock_testing_fallbacks"]);
+        assert_eq!(own.fields, ["num_retries", "fallbacks", "mock_testing_fallbacks"]);
         let own = read(&[("x-litellm-timeout", "1e300")], r#","stream_timeout":1e19,"timeout":0"#).unwrap();
         assert_eq!([own.timeout, own.stream_timeout], [Some(Duration::from_hours(24)); 2]);
         let own = read(&[], r#","fallbacks":[{"other":["x"]},{"m":["a","b"]},"c"]"#).unwrap();
         assert_eq!(own.plan.fallbacks, Some(["a", "b", "c"].map(str::to_owned).to_vec()));
         let own = read(&[("x-feathergate-num-retries", "900")], r#","disable_fallbacks":true,"timeout":null"#).unwrap();
         assert_eq!((own.plan.retries, own.plan.no_fallbacks), (Some(MOST_RETRIES), true));
+        for (fields, want) in [
+            (r#","max_retries":4"#, Some(4)),
+            (r#","max_retries":4,"num_retries":1"#, Some(1)),
+            (r#","max_retries":null"#, None),
+        ] {
+            assert_eq!(read(&[], fields).unwrap().plan.retries, want, "{fields}");
+        }
+        let own = read(&[], r#","litellm_metadata":{"tags":["a"],"trace_name":"t"},"tags":["b"]"#).unwrap();
+        assert_eq!(own.tags, ["b", "a"]);
+    }
+
+    #[test]
+    fn litellms_fields_are_told_of_where_they_ask_for_what_is_not_done() {
+        for (field, told) in [
+            (r#""mock_response":"hi""#, true),
+            (r#""mock_response":null"#, false),
+            (r#""mock_timeout":true"#, true),
+            (r#""mock_timeout":false"#, false),
+            (r#""mock_delay":0.5"#, true),
+            (r#""guardrails":["pii"]"#, true),
+            (r#""guardrails":[]"#, false),
+            (r#""cache":{"ttl":600}"#, true),
+            (r#""cache":{"no-cache":true}"#, false),
+            (r#""caching":true"#, true),
+            (r#""ttl":5"#, true),
+            (r#""retry_policy":{"TimeoutErrorRetries":3}"#, true),
+            (r#""context_window_fallbacks":[{"m":["long"]}]"#, true),
+            (r#""content_policy_fallbacks":[{"m":["safe"]}]"#, true),
+            (r#""extra_headers":{"x":"y"}"#, true),
+            (r#""no-log":true"#, true),
+            (r#""litellm_metadata":{"trace_name":"t"}"#, false),
+            (r#""litellm_trace_id":"t""#, false),
+            (r#""litellm_session_id":"s""#, false),
+            (r#""max_retries":1"#, false),
+            (r#""num_retries":1"#, false),
+        ] {
+            let own = read(&[], &format!(",{field}")).unwrap();
+            let name = field.split('"').nth(1).unwrap();
+            assert_eq!(own.fields, [name]);
+            let names: Vec<&str> = own.losses.iter().map(|loss| &*loss.field).collect();
+            assert_eq!(names, [name][..usize::from(told)], "{field}");
+        }
+        let known = |wire| crate::config::parameters::of(wire).iter().copied();
+        for name in [Wire::OpenAiChat, Wire::AnthropicMessages, Wire::Gemini].into_iter().flat_map(known) {
+            assert_eq!(fate(name), None, "{name} is for upstreams");
+        }
     }
 
     #[test]

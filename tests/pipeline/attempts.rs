@@ -735,3 +735,26 @@ async fn a_fallback_that_cannot_help_hides_no_shortage() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn litellms_own_fields_reach_no_provider() {
+    let quiet = r#""litellm_metadata":{"trace_name":"t"},"litellm_trace_id":"t","litellm_session_id":"s","max_retries":1,"cache":{"no-cache":true},"caching":false"#;
+    let lost = r#""mock_response":"made up","guardrails":["pii"],"ttl":60,"retry_policy":{"TimeoutErrorRetries":3},"context_window_fallbacks":[{"alone":["second"]}],"content_policy_fallbacks":[{"alone":["second"]}],"extra_headers":{"x":"y"},"no-log":true,"mock_timeout":true,"mock_delay":5"#;
+    let names = "mock_response,guardrails,ttl,retry_policy,context_window_fallbacks,content_policy_fallbacks,extra_headers,no-log,mock_timeout,mock_delay";
+    let mut world = usual("", &[]);
+    for converted in [false, true] {
+        if converted {
+            world = World::new(&configuration(&[("alone", &["c"][..])], ""), &[]);
+        }
+        for (fields, told) in [(quiet, None), (lost, Some(names))] {
+            let seen = world.ask(ask("alone", fields)).await;
+            assert_eq!((seen.got.status, seen.calls.len()), (200, 1), "{}", seen.got.text);
+            let dropped = seen.got.headers.get("x-feathergate-dropped").map(|names| names.to_str().unwrap());
+            assert_eq!(dropped, told, "{converted}");
+            let body: Value = serde_json::from_str(&seen.calls[0].body).unwrap();
+            let mut sent: Vec<&String> = body.as_object().unwrap().keys().collect();
+            sent.retain(|name| *name != "max_tokens");
+            assert_eq!(sent, ["messages", "model"]);
+        }
+    }
+}
