@@ -214,7 +214,12 @@ pub(super) async fn attempt(
     };
     let outcome = async {
         let (answer, key) = match &deployment.mock {
-            Some(text) => (mock(&sending, text), None),
+            Some(text) => match Refusal::made_up(text, &way, &deployment.model) {
+                Some(refusal) if !matches!(looked, Looked::Chat(_, Operation::CountTokens)) => {
+                    return Err(Box::new(refusal));
+                }
+                Some(_) | None => (mock(&sending, text), None),
+            },
             None => send(&sending, prepared.body, record).await?,
         };
         receive(&sending, (answer, key), &prepared.reply, record).await

@@ -222,6 +222,23 @@ impl Refusal {
         Self { fate, ..refusal }
     }
 
+    /// The failure that a `mock_response` stands for, as litellm has it; `None` if it is a text.
+    pub(super) fn made_up(mock: &str, way: &Way, model: &str) -> Option<Self> {
+        let (kind, status, what) = match mock {
+            "litellm.RateLimitError" => (FailureKind::RateLimited, 429, "a rate limit"),
+            "litellm.InternalServerError" => (FailureKind::Server, 500, "a server's error"),
+            "litellm.ContextWindowExceededError" => (FailureKind::TooLong, 400, "a request that is too long"),
+            "litellm.ContentPolicyViolationError" => (FailureKind::Filtered, 400, "a content filter's refusal"),
+            _ if mock.starts_with("Exception: content_filter_policy") => {
+                (FailureKind::Filtered, 400, "a content filter's refusal")
+            }
+            _ => return None,
+        };
+        let failure = Failure::new(kind, status, format!("this is {what}, made up by `mock_response`"));
+        // In the words of the client's dialect, since no upstream has any.
+        Some(Self::upstream(failure, &Way { converts: true, ..*way }, model, None, 0))
+    }
+
     fn from_upstream(failure: Failure, way: &Way, model: &str, headers: Option<&HeaderMap>, now: u64) -> Self {
         if failure.kind == FailureKind::Auth || failure.status == 401 {
             let message = format!(

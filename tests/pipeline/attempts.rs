@@ -758,3 +758,33 @@ async fn litellms_own_fields_reach_no_provider() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_made_up_failure_is_treated_as_one() {
+    for (mock, alone, code, falls) in [
+        ("litellm.RateLimitError", 429, "rate_limit_exceeded", "general"),
+        ("litellm.InternalServerError", 500, "", "general"),
+        ("litellm.ContextWindowExceededError", 400, "context_length_exceeded", "long"),
+        ("litellm.ContentPolicyViolationError", 400, "content_filter", "safe"),
+        ("Exception: content_filter_policy", 400, "content_filter", "safe"),
+        ("litellm.Timeout", 200, "", "m"),
+    ] {
+        let entry = |name: &str, mock: &str| {
+            format!("  - {{model_name: {name}, litellm_params: {{model: openai/up, mock_response: '{mock}'}}}}\n")
+        };
+        let mut yaml = format!("model_list:\n{}{}", entry("m", mock), entry("alone", mock));
+        yaml += &["general", "long", "safe"].map(|name| entry(name, "well")).concat();
+        yaml += "router_settings:\n  num_retries: 0\n  fallbacks: [{m: [general]}]\n  context_window_fallbacks: [{m: [long]}]\n  \
+                 content_policy_fallbacks: [{m: [safe]}]\n";
+        let world = World::new(&yaml, &[]);
+        let seen = world.ask(ask("alone", "")).await;
+        assert_eq!(seen.got.status, alone, "{mock}: {}", seen.got.text);
+        let body: Value = serde_json::from_str(&seen.got.text).unwrap();
+        assert_eq!(body["error"]["code"].as_str().unwrap_or_default(), code, "{mock}");
+        for fields in ["", r#""stream":true"#] {
+            let seen = world.ask(ask("m", fields)).await;
+            let group = seen.got.headers["x-feathergate-model-group"].to_str().unwrap();
+            assert_eq!((seen.got.status, group), (200, falls), "{mock}");
+        }
+    }
+}

@@ -44,7 +44,7 @@ pub(super) const PARAMS: &[Known] = &[
     exact("drop_params", "drops what the provider is known to refuse, and what it cannot be told"),
     exact("additional_drop_params", "names of top-level fields"),
     exact("weight", ""),
-    exact("mock_response", "a text; no provider is called"),
+    exact("mock_response", "a text, or an error such as `litellm.RateLimitError`; no provider is called"),
     approximate("rpm", AS_WEIGHT),
     approximate("tpm", AS_WEIGHT),
     approximate("max_parallel_requests", ATTEMPTS),

@@ -31,7 +31,7 @@ pub(super) fn deployments(reader: &mut Reader<'_>, place: &Place, node: &Node, g
     }
     let get = |key: &str| (place.key(key), node.get(key).filter(|node| **node != Node::Null));
     let mock = match get("mock_response") {
-        (place, Some(node)) => reader.string(&place, node),
+        (place, Some(node)) => mock(reader, &place, node),
         (_, None) => None,
     };
     let target = target(reader, place, node, (group, mock.is_some()));
@@ -94,6 +94,23 @@ pub(super) fn deployments(reader: &mut Reader<'_>, place: &Place, node: &Node, g
     }
     found
 }
+
+fn mock(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Option<String> {
+    let text = reader.string(place, node)?;
+    let error = text.strip_prefix("litellm.").filter(|name| !name.contains(char::is_whitespace));
+    if error.is_some_and(|name| !MOCK_ERRORS.contains(&name)) {
+        let message = format!(
+            "is answered as a text; what stands for an error is `litellm.` before {}",
+            super::facts::list(MOCK_ERRORS.into_iter())
+        );
+        reader.warn(place, message);
+    }
+    Some(text)
+}
+
+/// The errors that a `mock_response` can stand for.
+const MOCK_ERRORS: [&str; 4] =
+    ["RateLimitError", "InternalServerError", "ContextWindowExceededError", "ContentPolicyViolationError"];
 
 fn copy(value: &ExtraHeader) -> ExtraHeader {
     match value {
