@@ -887,15 +887,52 @@ x.yaml:2   exact        model_list[0].model_name
 x.yaml:4   exact        model_list[0].litellm_params.model            no price is known of this model, so its cost is not either
 x.yaml:4   warning      model_list[0].litellm_params.model            the environment variable `OPENAI_API_KEY` is not set; calls to `m` fail until it is
 x.yaml:5   unsupported  model_list[0].litellm_params.budget_duration  budgets are those of keys, teams, model groups and the gateway
-x.yaml:6   exact        model_list[0].litellm_params.tempo            a default for requests that do not set it
+x.yaml:6   approximate  model_list[0].litellm_params.tempo            not known here; goes to the provider as it is, as a default
 x.yaml:8   ignored      litellm_settings.set_verbose                  the log has its own settings: `RUST_LOG` and `feathergate.log_bodies`
 x.yaml:9   approximate  litellm_settings.turn_off_message_logging     texts are not logged unless `feathergate.log_bodies` says so
 x.yaml:10  unknown      litellm_settings.unheard_of                   `unheard_of` is no key known here
 x.yaml:12  exact        general_settings.master_key
 x.yaml:12  error        general_settings.master_key                   this master key cannot be used: everybody knows it from examples; make one with `echo \"sk-$(openssl rand -hex 32)\"`
-4 exact, 1 approximate, 1 ignored, 1 unsupported, 1 unknown, 1 warning, 1 error
+3 exact, 2 approximate, 1 ignored, 1 unsupported, 1 unknown, 1 warning, 1 error
 ";
     assert_eq!(report.render(), want);
+}
+
+#[test]
+fn litellms_own_parameters_are_no_defaults() {
+    let own = "mock_timeout mock_delay allowed_fails allowed_fails_policy retry_policy retry_strategy force_timeout verbose ttl \
+               model_id litellm_trace_id supports_system_message auto_router_config enable_json_schema_validation \
+               request_timeout headers prompt_id";
+    for key in own.split_whitespace() {
+        let yaml = entry(&format!("model: openai/x, api_key: k, {key}: 1"));
+        assert!(first(&settings(&yaml, &env)).defaults.is_empty(), "{key}");
+        let report = check::report(&Document::parse("x.yaml", &yaml).unwrap(), &env);
+        let row = report.rows.iter().find(|row| row.path.ends_with(key)).unwrap();
+        let ignored = ["verbose", "litellm_trace_id"].contains(&key);
+        let want = if ignored { Status::Ignored } else { Status::Unsupported };
+        assert_eq!(row.verdict, Verdict::Known(want), "{key}");
+    }
+    for (key, want) in [("temperature", Status::Exact), ("min_tokens_here", Status::Approximate)] {
+        let yaml = entry(&format!("model: openai/x, api_key: k, {key}: 1"));
+        assert_eq!(first(&settings(&yaml, &env)).defaults, [(key.to_owned(), "1".to_owned())]);
+        let report = check::report(&Document::parse("x.yaml", &yaml).unwrap(), &env);
+        let row = report.rows.iter().find(|row| row.path.ends_with(key)).unwrap();
+        assert_eq!(row.verdict, Verdict::Known(want), "{key}");
+    }
+}
+
+#[test]
+fn total_times_are_not_quite_litellms() {
+    for (section, key) in [
+        (Section::Params, "timeout"),
+        (Section::Litellm, "request_timeout"),
+        (Section::Litellm, "timeout"),
+        (Section::Router, "timeout"),
+    ] {
+        let row = section.find(key).unwrap();
+        assert_eq!(row.status, Status::Approximate, "{key}");
+        assert!(row.note.contains("also ends a stream that is still talking"), "{key}");
+    }
 }
 
 #[test]
@@ -1678,6 +1715,13 @@ feathergate: {direct_models: [openai/*]}
         &[
             "x.yaml:4: model_list[0].model_info.suports_vision: `suports_vision` is no key known here; did you mean `supports_vision`?",
             "x.yaml:4: model_list[0].model_info.thinkin: `thinkin` is no key known here; did you mean `thinking`?",
+        ],
+    ),
+    (
+        "made-up errors that are none",
+        "model_list:\n- {model_name: a, litellm_params: {model: x, mock_response: litellm.RateLimitError}}\n- {model_name: b, litellm_params: {model: x, mock_response: litellm.Timeout}}\n- {model_name: c, litellm_params: {model: x, mock_response: litellm. And more.}}\n",
+        &[
+            "x.yaml:3: model_list[1].litellm_params.mock_response: is answered as a text; what stands for an error is `litellm.` before `RateLimitError`, `InternalServerError`, `ContextWindowExceededError` or `ContentPolicyViolationError`",
         ],
     ),
 ];

@@ -251,9 +251,13 @@ fn stranger(section: Section, key: &str) -> (Verdict, String) {
     let near = section.nearest(key).or_else(|| parameter().filter(|_| section == Section::Params && key.len() > 6));
     let did_you_mean = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     match section {
-        Section::Params if parameters::is_known(key) || near.is_none() => {
+        Section::Params if parameters::is_known(key) => {
             (Verdict::Known(Status::Exact), "a default for requests that do not set it".to_owned())
         }
+        Section::Params if near.is_none() => (
+            Verdict::Known(Status::Approximate),
+            "not known here; goes to the provider as it is, as a default".to_owned(),
+        ),
         Section::Params => (
             Verdict::Unknown,
             format!("`{name}` is no key known here, so it goes to the provider as a default{did_you_mean}"),

@@ -136,7 +136,10 @@ const NO_CALLBACKS: &str = "there are no callbacks yet; each call is one line in
 const NO_CACHE: &str = "answers are not cached";
 const NO_DATABASE: &str = "the store (`feathergate.store`) holds keys, teams and records, and nothing of this";
 const NO_GUARDRAILS: &str = "there are no guardrails; every text passes";
-const NO_ACCESS: &str = "access is not limited by this; the master key opens every model";
+const NO_ACCESS: &str =
+    "access is not limited by this: a virtual key and its team say what they may use, and the master key may use all";
+const TOTAL_TIME: &str =
+    "the total for one request; it also ends a stream that is still talking, where litellm's holds between chunks";
 const NO_REDIS: &str = "there is no Redis; every instance is on its own";
 const ATTEMPTS: &str = "attempts at one time, counted in each instance";
 const PARALLEL: &str = "for this process as `feathergate.limits.global.concurrency`, with its queue; on Lambda an instance \
@@ -167,7 +170,7 @@ const TOP: &[Known] = &[
 
 const LITELLM: &[Known] = &[
     exact("drop_params", "drops what the provider is known to refuse, and what it cannot be told"),
-    exact("request_timeout", "the total for one request"),
+    approximate("request_timeout", TOTAL_TIME),
     ignored("set_verbose", LOG),
     ignored("json_logs", LOG),
     ignored("redact_user_api_key_info", "keys are never logged"),

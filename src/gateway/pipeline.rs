@@ -214,7 +214,7 @@ pub(super) async fn attempt(
     };
     let outcome = async {
         let (answer, key) = match &deployment.mock {
-            Some(text) => match Refusal::made_up(text, &way, &deployment.model) {
+            Some(text) => match Refusal::made_up(text, &way, &run.asked) {
                 Some(refusal) if !matches!(looked, Looked::Chat(_, Operation::CountTokens)) => {
                     return Err(Box::new(refusal));
                 }

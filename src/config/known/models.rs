@@ -6,7 +6,15 @@ use super::{
 };
 
 const CAPABILITY: &str = "counts where a request is converted to another API";
+const CHOOSES: &str = "chooses among deployments, and counts where a request is converted to another API";
+const ATTEMPT_TIME: &str = "the total for one attempt; it also ends a stream that is still talking, where litellm's holds between \
+                            chunks";
+const NO_AUTO: &str = "the client names the model, and nothing chooses another by what is asked";
+const NO_MOCKS: &str = "nothing is made up but the answer of `mock_response`";
+const NO_PROMPTS: &str = "there are no stored prompts; `feathergate.system_prompts` are put into requests";
 const NO_FALLBACKS: &str = "an entry has no fallbacks of its own; `router_settings.fallbacks` are for its group";
+const NO_GROUPS: &str =
+    "everybody may use the entry whose key may use its `model_name`: keys and teams name their models in `models`";
 const NO_TAGS: &str = "tags are compared as they are; write them in `tags`";
 const NO_AZURE: &str = "Azure is not supported by this version";
 const NO_VERTEX: &str = "Vertex AI is not supported by this version";
@@ -39,7 +47,7 @@ pub(super) const PARAMS: &[Known] = &[
     exact("organization", "a list makes one deployment of each"),
     exact("extra_headers", ""),
     exact("extra_body", "each of its fields is a default"),
-    exact("timeout", "the total for one attempt"),
+    approximate("timeout", ATTEMPT_TIME),
     exact("stream_timeout", "the wait for the first content of a stream"),
     exact("drop_params", "drops what the provider is known to refuse, and what it cannot be told"),
     exact("additional_drop_params", "names of top-level fields"),
@@ -70,9 +78,29 @@ pub(super) const PARAMS: &[Known] = &[
     ignored("cache_read_input_*", NOT_COUNTED),
     unsupported("tiered_pricing", "write `input_cost_per_token_above_128k_tokens` and the like"),
     ignored("no-log", LOG),
+    ignored("verbose", LOG),
+    ignored("litellm_trace_id", "the id of a request is in its headers and in the log"),
     unsupported("itpm", NO_LIMITS),
     unsupported("otpm", NO_LIMITS),
+    unsupported("mock_timeout", NO_MOCKS),
+    unsupported("mock_delay", NO_MOCKS),
+    unsupported("allowed_fails", "it belongs in `model_info`"),
+    unsupported("allowed_fails_policy", "it belongs in `model_info`"),
+    unsupported("retry_policy", "for the group of an entry there is `router_settings.model_group_retry_policy`"),
+    unsupported("retry_strategy", "the waits between attempts are the same for all; see `router_settings.retry_after`"),
+    unsupported("force_timeout", "write `timeout`"),
+    unsupported("request_timeout", "write `timeout`"),
+    unsupported("headers", "write `extra_headers`"),
+    unsupported("model_id", "it is Bedrock's; the id of an entry is `model_info.id`"),
+    unsupported("supports_system_message", "write `model_info: {supports_system_messages: false}`"),
+    unsupported("enable_json_schema_validation", "answers are passed on without a look at their schema"),
+    unsupported("auto_router_*", NO_AUTO),
+    unsupported("complexity_router_*", NO_AUTO),
+    unsupported("prompt_id", NO_PROMPTS),
+    unsupported("prompt_variables", NO_PROMPTS),
     unsupported("fallbacks", NO_FALLBACKS),
+    unsupported("context_window_fallbacks", NO_FALLBACKS),
+    unsupported("content_policy_fallbacks", NO_FALLBACKS),
     unsupported("context_window_fallback_dict", NO_FALLBACKS),
     unsupported("tag_regex", NO_TAGS),
     unsupported("max_budget", NO_BUDGETS),
@@ -80,6 +108,7 @@ pub(super) const PARAMS: &[Known] = &[
     unsupported("max_file_size_mb", NO_LIMITS),
     unsupported("cache", NO_CACHE),
     unsupported("caching", NO_CACHE),
+    unsupported("ttl", NO_CACHE),
     unsupported("guardrails", NO_GUARDRAILS),
     unsupported("extra_query", "extra query parameters are not sent"),
     unsupported("ssl_verify", "certificates are always verified, with Mozilla's roots"),
@@ -131,18 +160,18 @@ pub(super) const INFO: &[Known] = &[
     exact("base_model", "whose price it has"),
     exact("supports_adaptive_thinking", CAPABILITY),
     exact("supports_assistant_prefill", CAPABILITY),
-    exact("supports_audio_input", CAPABILITY),
-    exact("supports_function_calling", CAPABILITY),
-    exact("supports_native_structured_output", CAPABILITY),
+    exact("supports_audio_input", CHOOSES),
+    exact("supports_function_calling", CHOOSES),
+    exact("supports_native_structured_output", CHOOSES),
     exact("supports_parallel_function_calling", CAPABILITY),
-    exact("supports_pdf_input", CAPABILITY),
+    exact("supports_pdf_input", CHOOSES),
     exact("supports_prompt_caching", "whether Claude's cache marks are sent; see `cache_marks`"),
-    exact("supports_reasoning", CAPABILITY),
-    exact("supports_response_schema", CAPABILITY),
+    exact("supports_reasoning", CHOOSES),
+    exact("supports_response_schema", CHOOSES),
     exact("supports_system_messages", CAPABILITY),
     exact("supports_tool_choice", CAPABILITY),
-    exact("supports_video_input", CAPABILITY),
-    exact("supports_vision", CAPABILITY),
+    exact("supports_video_input", CHOOSES),
+    exact("supports_vision", CHOOSES),
     exact("supports_web_search", CAPABILITY),
     exact("cache_marks", "it takes marks for the prompt cache"),
     exact("forced_tools", "whether a tool can be forced: `free`, `not_thinking` or `refused`"),
@@ -184,9 +213,9 @@ pub(super) const INFO: &[Known] = &[
     ignored("disable_background_health_check", "there are no background health checks"),
     ignored("litellm_provider", ""),
     unsupported("tier", "tiers do not choose a deployment"),
-    unsupported("access_groups", NO_ACCESS),
+    unsupported("access_groups", NO_GROUPS),
     unsupported("access_windows", NO_ACCESS),
-    unsupported("team_id", NO_ACCESS),
-    unsupported("team_public_model_name", NO_ACCESS),
+    unsupported("team_id", NO_GROUPS),
+    unsupported("team_public_model_name", NO_GROUPS),
     unsupported("supported_environments", "the entry is used in every environment"),
 ];

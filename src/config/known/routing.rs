@@ -2,7 +2,7 @@
 
 use super::{
     ATTEMPTS, BREAKER, Known, LOG, NO_BUDGETS, NO_CACHE, NO_CALLBACKS, NO_GUARDRAILS, NO_LIMITS, NO_REDIS, Status,
-    approximate, exact, ignored, unsupported,
+    TOTAL_TIME, approximate, exact, ignored, unsupported,
 };
 use crate::route::rules::Strategy;
 
@@ -81,7 +81,7 @@ const MISSING_GROUP: &str = "a group that is missing here uses `fallbacks`; in l
 pub(super) const ROUTER: &[Known] = &[
     exact("routing_strategy", ""),
     exact("routing_strategy_args", "`ttl` and `lowest_latency_buffer`, for `latency-based-routing`"),
-    exact("timeout", "the total for one request; `litellm_settings.request_timeout` wins over it"),
+    approximate("timeout", TOTAL_TIME),
     exact("stream_timeout", "the wait for the first content of a stream"),
     exact("num_retries", "after the first attempt; 2 without it"),
     approximate("max_retries", "the same as `num_retries`, which wins over it"),
