@@ -936,6 +936,16 @@ fn total_times_are_not_quite_litellms() {
 }
 
 #[test]
+fn an_id_that_is_given_hides_no_group() {
+    let yaml = entry("model: openai/x, api_key: [k, l]")
+        + "- model_name: m-1\n  litellm_params: {model: openai/x, api_key: k}\n";
+    let settings = settings(&yaml, &env);
+    let ids: Vec<&str> =
+        settings.groups.iter().flat_map(|group| &group.deployments).map(|deployment| deployment.id.as_str()).collect();
+    assert_eq!(ids, ["m-2", "m-3", "m-1-1"]);
+}
+
+#[test]
 fn the_examples_load() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let (files, demo) = load(&directory.join("demo.yaml"), &|_| None);
@@ -1722,6 +1732,25 @@ feathergate: {direct_models: [openai/*]}
         "model_list:\n- {model_name: a, litellm_params: {model: x, mock_response: litellm.RateLimitError}}\n- {model_name: b, litellm_params: {model: x, mock_response: litellm.Timeout}}\n- {model_name: c, litellm_params: {model: x, mock_response: litellm. And more.}}\n",
         &[
             "x.yaml:3: model_list[1].litellm_params.mock_response: is answered as a text; what stands for an error is `litellm.` before `RateLimitError`, `InternalServerError`, `ContextWindowExceededError` or `ContentPolicyViolationError`",
+        ],
+    ),
+    (
+        "names that mean what is there already",
+        "model_list:\n- {model_name: a, litellm_params: {model: x, mock_response: hi}}\n- {model_name: b, litellm_params: {model: x, mock_response: hi}}\n- {model_name: w-*, litellm_params: {model: openai/*, mock_response: hi}}\nrouter_settings:\n  model_group_alias: {other: a, wild: w-x}\n  default_fallbacks: [a, other, b]\n  fallbacks: [{a: [other, b]}, {other: [a]}, {b: [a, w-x, w-y]}, {w-x: [wild, w-y]}]\n",
+        &[
+            "x.yaml:8: router_settings.fallbacks[0].a[0]: means the same model as `a`, so this one is passed over",
+            "x.yaml:8: router_settings.fallbacks[1].other[0]: means the same model as `other`, so this one is passed over",
+            "x.yaml:8: router_settings.fallbacks[3].w-x[0]: means the same model as `w-x`, so this one is passed over",
+            "x.yaml:7: router_settings.default_fallbacks[1]: means the same model as `a`, so this one is passed over",
+        ],
+    ),
+    (
+        "ids that hide names",
+        "model_list:\n- {model_name: a, litellm_params: {model: x, mock_response: hi}, model_info: {id: b}}\n- {model_name: b, litellm_params: {model: x, mock_response: hi}}\n- {model_name: c, litellm_params: {model: x, mock_response: hi}, model_info: {id: c}}\n- {model_name: d, litellm_params: {model: x, mock_response: hi}, model_info: {id: d}}\n- {model_name: d, litellm_params: {model: x, mock_response: hi}, model_info: {id: other}}\nrouter_settings:\n  model_group_alias: {other: a, c-1: a}\nfeathergate: {redirects: {d-1: a}}\n",
+        &[
+            "x.yaml:2: model_list[0].model_info.id: the model group `b` cannot be asked for: `b` means this deployment alone",
+            "x.yaml:5: model_list[3].model_info.id: the model group `d` cannot be asked for: `d` means this deployment alone",
+            "x.yaml:8: router_settings.model_group_alias.other: is the id of a deployment of `d` too, and who asks for it gets that; take another name, or another `model_info.id`",
         ],
     ),
 ];

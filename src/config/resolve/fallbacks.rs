@@ -12,7 +12,7 @@ pub(super) fn read(reader: &mut Reader<'_>, names: &Names, fallbacks: &mut Fallb
     fallbacks.context_window = list(reader, names, "context_window_fallbacks");
     fallbacks.content_policy = list(reader, names, "content_policy_fallbacks");
     if let Some((place, node)) = reader.routing("default_fallbacks") {
-        fallbacks.default = targets(reader, names, &place, node);
+        fallbacks.default = targets(reader, names, (&place, node), None);
     }
     if let Some((place, node)) = reader.routing("max_fallbacks") {
         fallbacks.most = reader.small(&place, node).unwrap_or(fallbacks.most);
@@ -42,7 +42,7 @@ fn list(reader: &mut Reader<'_>, names: &Names, key: &str) -> FallbackList {
                 continue;
             }
             names.source(reader, &place, group);
-            let mut targets = targets(reader, names, &place, node);
+            let mut targets = targets(reader, names, (&place, node), Some(group));
             if targets.contains(group) {
                 reader.warn(&place, "a model cannot stand in for itself, so this one is passed over");
                 targets.retain(|target| target != group);
@@ -53,9 +53,15 @@ fn list(reader: &mut Reader<'_>, names: &Names, key: &str) -> FallbackList {
     found
 }
 
-/// One name or several; of a map, as litellm takes it, its `model`.
-fn targets(reader: &mut Reader<'_>, names: &Names, place: &Place, node: &Node) -> Vec<String> {
-    let mut found = Vec::new();
+/// One name or several; of a map, as litellm takes it, its `model`. What is only another name for `group`, or for one before it in
+/// the list, would be called a second time and is left out.
+fn targets(
+    reader: &mut Reader<'_>,
+    names: &Names,
+    (place, node): (&Place, &Node),
+    group: Option<&String>,
+) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
     for (place, node) in elements(place, node) {
         let (place, node) = match node {
             Node::Map(entries) => {
@@ -78,7 +84,14 @@ fn targets(reader: &mut Reader<'_>, names: &Names, place: &Place, node: &Node) -
         };
         let Some(name) = reader.string(&place, node) else { continue };
         let name = name.trim();
-        if names.target(reader, &place, node, name) {
+        if !names.target(reader, &place, node, name) {
+            continue;
+        }
+        let same = |other: &&String| *other != name && names.same(other, name);
+        if let Some(other) = group.into_iter().chain(&found).find(same) {
+            let message = format!("means the same model as `{}`, so this one is passed over", shown(other));
+            reader.warn(&place, message);
+        } else {
             found.push(name.to_owned());
         }
     }

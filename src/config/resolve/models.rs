@@ -62,6 +62,8 @@ struct List<'a> {
     shared: &'a Shared<'a>,
     groups: Vec<GroupDraft>,
     ids: HashSet<String>,
+    /// The places of the ids that the file says, with the ids of the deployments.
+    said: Vec<(Place, String)>,
     absent: Absent,
 }
 
@@ -92,12 +94,16 @@ pub(super) fn groups(reader: &mut Reader<'_>, shared: &Shared<'_>) -> (Vec<Group
             &[]
         }
     };
-    let mut list = List { shared, groups: Vec::new(), ids: HashSet::new(), absent: Absent::default() };
+    let mut list =
+        List { shared, groups: Vec::new(), ids: HashSet::new(), said: Vec::new(), absent: Absent::default() };
     for (index, node) in entries.iter().enumerate() {
         entry(reader, &place.index(index), node, &mut list);
     }
     direct(reader, &mut list);
+    hidden(reader, &list);
     let List { groups, mut ids, absent, .. } = list;
+    // An id that we give hides no group.
+    ids.extend(groups.iter().map(|group| group.name.clone()));
     let mut groups: Vec<Group> = groups.into_iter().map(|group| finished(reader, group, &mut ids)).collect();
     for group in &mut groups {
         group.retries = shared.retries;
@@ -164,9 +170,25 @@ fn entry(reader: &mut Reader<'_>, place: &Place, node: &Node, list: &mut List<'_
         };
         Draft { deployment, weights, place: params.clone() }
     });
+    let drafts: Vec<Draft> = drafts.collect();
+    let said = drafts.iter().map(|draft| (place.key("model_info").key("id"), draft.deployment.id.clone()));
+    list.said.extend(said.filter(|(_, id)| !id.is_empty()));
     match list.groups.iter_mut().find(|other| other.name == group) {
         Some(group) => group.drafts.extend(drafts),
-        None => list.groups.push(GroupDraft { name: group, info: info.info, direct: false, drafts: drafts.collect() }),
+        None => list.groups.push(GroupDraft { name: group, info: info.info, direct: false, drafts }),
+    }
+}
+
+/// Warns of ids that are the names of groups, too: who asks for one gets the deployment.
+fn hidden(reader: &mut Reader<'_>, list: &List<'_>) {
+    for (place, id) in &list.said {
+        let Some(group) = list.groups.iter().find(|group| group.name == *id) else { continue };
+        // The only deployment of a group is all of it.
+        if group.drafts.len() > 1 || group.drafts.iter().all(|draft| draft.deployment.id != *id) {
+            let id = shown(id);
+            let message = format!("the model group `{id}` cannot be asked for: `{id}` means this deployment alone");
+            reader.warn(place, message);
+        }
     }
 }
 

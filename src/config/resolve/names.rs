@@ -63,6 +63,14 @@ pub(super) fn read(reader: &mut Reader<'_>, groups: &[Group], absent: Absent) ->
         } else {
             names.target(reader, place, node, &alias.target)
         };
+        if let Some(group) = groups.iter().find(|group| !alias.redirect && hides(group, alias)) {
+            let message = format!(
+                "is the id of a deployment of `{}` too, and who asks for it gets that; take another name, or another \
+                 `model_info.id`",
+                shown(&group.name)
+            );
+            reader.warn(place, message);
+        }
         if leads {
             kept.push(alias.clone());
         } else if names.absent.blocked.contains(&alias.target) {
@@ -72,6 +80,12 @@ pub(super) fn read(reader: &mut Reader<'_>, groups: &[Group], absent: Absent) ->
         }
     }
     (names, kept)
+}
+
+/// Whether a deployment of `group` has the name of `alias` as its id, and is not all that the alias means.
+fn hides(group: &Group, alias: &Alias) -> bool {
+    let taken = group.deployments.iter().any(|deployment| deployment.id == alias.name);
+    taken && (group.deployments.len() > 1 || group.name != alias.target)
 }
 
 /// The aliases and the redirects of the file, one of each name.
@@ -130,6 +144,12 @@ impl Names {
             reader.error(place, format!("there is no model `{}` here{near}", shown(name)));
         }
         false
+    }
+
+    /// Whether two names mean the same deployments and the same model of them.
+    pub(super) fn same(&self, one: &str, other: &str) -> bool {
+        let found = self.table.resolve(one);
+        found.is_some() && found == self.table.resolve(other)
     }
 
     /// Warns if no request can be for `name`, whose fallbacks are given.
