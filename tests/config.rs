@@ -1753,4 +1753,13 @@ feathergate: {direct_models: [openai/*]}
             "x.yaml:8: router_settings.model_group_alias.other: is the id of a deployment of `d` too, and who asks for it gets that; take another name, or another `model_info.id`",
         ],
     ),
+    (
+        "times of which one counts",
+        "model_list: [{model_name: a, litellm_params: {model: x, mock_response: hi}}]\nlitellm_settings: {request_timeout: 60, timeout: 30, stream_timeout: 9}\nrouter_settings: {timeout: 50, stream_timeout: 5}\n",
+        &[
+            "x.yaml:3: router_settings.timeout: `litellm_settings.request_timeout` counts, and not this",
+            "x.yaml:2: litellm_settings.timeout: `litellm_settings.request_timeout` counts, and not this",
+            "x.yaml:2: litellm_settings.stream_timeout: `router_settings.stream_timeout` counts, and not this",
+        ],
+    ),
 ];

@@ -258,13 +258,17 @@ fn stream_cost(reader: &mut Reader<'_>) -> bool {
     setting.and_then(|(place, node)| reader.boolean(&place, node)).unwrap_or(false)
 }
 
-/// The first of these that is set; the others are still checked.
+/// The first of these that is set; the others are still checked, and do nothing.
 fn first_duration(reader: &mut Reader<'_>, places: &[(&str, &str)]) -> Option<Duration> {
-    let mut found = None;
+    let (mut found, mut first) = (None, None);
     for (section, key) in places {
         if let Some((place, node)) = reader.setting(section, key) {
             let duration = reader.duration(&place, node);
             found = found.or(duration);
+            match &first {
+                Some(first) => reader.warn(&place, format!("`{first}` counts, and not this")),
+                None => first = Some(place),
+            }
         }
     }
     found
