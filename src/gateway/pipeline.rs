@@ -20,6 +20,7 @@ use super::{Body, Call, Open, State, telling};
 use crate::config::settings::{Deployment, ResponseModel};
 use crate::observe::Record;
 use crate::observe::clock::{self, Instant};
+use crate::upstream::ByteStream;
 use crate::wire::direct::{self, Asked, Path};
 use crate::wire::text::Str;
 use crate::wire::{self, ConvertError, Costs, Envelope, FailureKind, Loss, Operation, Prepared, Target, Task, Wire};
@@ -214,12 +215,7 @@ pub(super) async fn attempt(
     };
     let outcome = async {
         let (answer, key) = match &deployment.mock {
-            Some(text) => match Refusal::made_up(text, &way, &run.asked) {
-                Some(refusal) if !matches!(looked, Looked::Chat(_, Operation::CountTokens)) => {
-                    return Err(Box::new(refusal));
-                }
-                Some(_) | None => (mock(&sending, text), None),
-            },
+            Some(text) => (made_up(&sending, text, looked)?, None),
             None => send(&sending, prepared.body, record).await?,
         };
         receive(&sending, (answer, key), &prepared.reply, record).await
@@ -232,6 +228,14 @@ pub(super) async fn attempt(
         outcome.head().insert(DROPPED, dropped);
     }
     Ok(Answer { outcome, way, deadline, lease: None })
+}
+
+/// The answer that `mock_response` says, or the failure that it names. Tokens can be counted all the same.
+fn made_up(sending: &Sending<'_>, text: &str, looked: &Looked<'_>) -> Result<Response<ByteStream>, Refused> {
+    match Refusal::made_up(text, &sending.way, sending.asked) {
+        Some(refusal) if !matches!(looked, Looked::Chat(_, Operation::CountTokens)) => Err(Box::new(refusal)),
+        Some(_) | None => Ok(mock(sending, text)),
+    }
 }
 
 /// Whether the request asks for a way of being served with other prices than those that are known: `OpenAI`'s tiers, Anthropic's

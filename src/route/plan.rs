@@ -660,6 +660,32 @@ mod tests {
     }
 
     #[test]
+    fn the_first_shortage_is_told_with_the_time_at_which_anybody_is_back() {
+        for (cool, want) in [
+            ([Some(9000), Some(7000)], Some((7001, K::RateLimited))),
+            ([Some(7000), Some(9000)], Some((7001, K::RateLimited))),
+            ([Some(9000), None], Some((9001, K::RateLimited))),
+            // Nobody in the first may take it.
+            ([None, Some(9000)], Some((9001, K::Server))),
+            ([None, None], None),
+        ] {
+            let mut all = router(&[("a", &[0]), ("b", &[0])]);
+            all.fallbacks.default = vec!["b".to_owned()];
+            for ((health, kind), time) in all.health.iter().zip([K::RateLimited, K::Server]).zip(cool) {
+                let member = &all.pools[0].members[0];
+                let failed = Failed { retry_after: time, ..failed(kind) };
+                (0..9).filter_map(|_| health.claim(1, member)).for_each(|it| _ = it.failed(1, &failed, member, false));
+            }
+            let mut plan = Plan::new(&all, Wishes::default());
+            plan.enter("a", 0, vec![cool[0].is_some()]);
+            assert_eq!(plan.next(None, 1, 60_000, 0), Step::Fall("b".to_owned()), "{cool:?}");
+            plan.enter("b", 1, vec![cool[1].is_some()]);
+            let Step::Stop(shortage) = plan.next(None, 1, 60_000, 0) else { panic!("{cool:?}") };
+            assert_eq!(shortage.and_then(|it| Some((it.soonest?, it.reason))), want, "{cool:?}");
+        }
+    }
+
+    #[test]
     fn what_is_said_of_a_group_holds_whatever_it_is_called() {
         let mut all = router(&[("a", &[0]), ("b", &[0]), ("c", &[0])]);
         all.fallbacks.default = vec!["c".to_owned()];

@@ -694,6 +694,8 @@ async fn what_was_learned_of_a_deployment_is_of_no_other_one() {
     }
 }
 
+type Asks<'a> = &'a dyn Fn() -> Request<Full<Bytes>>;
+
 #[tokio::test(start_paused = true)]
 async fn a_fallback_that_cannot_help_hides_no_shortage() {
     let first = "{model_name: first, litellm_params: {model: openai/up, api_key: k, api_base: 'http://a/v1'}}";
@@ -705,7 +707,6 @@ async fn a_fallback_that_cannot_help_hides_no_shortage() {
     let tools = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
     let completions = || post("/v1/completions", r#"{"model":"first","prompt":"hi"}"#);
     let chats = || ask("first", tools);
-    type Asks<'a> = &'a dyn Fn() -> Request<Full<Bytes>>;
     let cases: [(&str, &str, &str, Asks<'_>); 3] = [
         ("over its rate", second, rpm, &chats),
         ("of another wire", claude, "", &completions),

@@ -63,14 +63,7 @@ pub(super) fn read(reader: &mut Reader<'_>, groups: &[Group], absent: Absent) ->
         } else {
             names.target(reader, place, node, &alias.target)
         };
-        if let Some(group) = groups.iter().find(|group| !alias.redirect && hides(group, alias)) {
-            let message = format!(
-                "is the id of a deployment of `{}` too, and who asks for it gets that; take another name, or another \
-                 `model_info.id`",
-                shown(&group.name)
-            );
-            reader.warn(place, message);
-        }
+        hidden(reader, place, groups, alias);
         if leads {
             kept.push(alias.clone());
         } else if names.absent.blocked.contains(&alias.target) {
@@ -82,10 +75,18 @@ pub(super) fn read(reader: &mut Reader<'_>, groups: &[Group], absent: Absent) ->
     (names, kept)
 }
 
-/// Whether a deployment of `group` has the name of `alias` as its id, and is not all that the alias means.
-fn hides(group: &Group, alias: &Alias) -> bool {
-    let taken = group.deployments.iter().any(|deployment| deployment.id == alias.name);
-    taken && (group.deployments.len() > 1 || group.name != alias.target)
+/// Warns if the name of `alias` is the id of a deployment too, which is not all that the alias means.
+fn hidden(reader: &mut Reader<'_>, place: &Place, groups: &[Group], alias: &Alias) {
+    let taken = |group: &&Group| group.deployments.iter().any(|deployment| deployment.id == alias.name);
+    let Some(group) = groups.iter().find(taken).filter(|_| !alias.redirect) else { return };
+    if group.deployments.len() > 1 || group.name != alias.target {
+        let group = shown(&group.name);
+        let message = format!(
+            "is the id of a deployment of `{group}` too, and who asks for it gets that; take another name, or another \
+             `model_info.id`"
+        );
+        reader.warn(place, message);
+    }
 }
 
 /// The aliases and the redirects of the file, one of each name.
