@@ -69,6 +69,8 @@ pub struct Plan<'a> {
     router: &'a Router,
     wishes: Wishes,
     stage: Option<Stage<'a>>,
+    /// Those before it.
+    left: Vec<Stage<'a>>,
     last: Option<FailureKind>,
     to_come: VecDeque<String>,
     /// Names of groups that had their turn, or will have it.
@@ -89,6 +91,8 @@ struct Stage<'a> {
     may: Vec<bool>,
     /// Who can take it where nobody else is left.
     spare: Vec<bool>,
+    /// Who could not be told what the request asks for.
+    unfit: Vec<usize>,
     tried: Vec<bool>,
     attempts: u32,
     /// Who was called first.
@@ -105,6 +109,7 @@ impl<'a> Plan<'a> {
             router,
             wishes,
             stage: None,
+            left: Vec::new(),
             last: None,
             to_come: VecDeque::new(),
             seen: Vec::new(),
@@ -119,13 +124,20 @@ impl<'a> Plan<'a> {
     /// members whether it can take the request.
     pub fn enter(&mut self, name: &str, pool: usize, may: Vec<bool>) {
         self.see(name);
-        self.last = None;
+        let last = self.last.take();
         let Some(pool) = self.router.pools.get(pool) else { return };
         self.see(&pool.name);
-        self.stood_in += u32::from(self.fallbacks > 0);
-        let (tried, spare) = (vec![false; may.len()], vec![false; may.len()]);
+        self.left.extend(self.stage.take());
+        // It had its turn under another name; what stands in for it under this one has not.
+        let over = self.left.iter().any(|stage| stage.was(pool, &may));
+        if over {
+            self.queue([name, &pool.name], last.unwrap_or(FailureKind::Overloaded));
+        } else {
+            self.stood_in += u32::from(self.fallbacks > 0);
+        }
+        let (tried, spare, unfit) = (vec![false; may.len()], vec![false; may.len()], Vec::new());
         self.stage =
-            Some(Stage { name: name.to_owned(), pool, may, spare, tried, attempts: 0, first: None, over: false });
+            Some(Stage { name: name.to_owned(), pool, may, spare, unfit, tried, attempts: 0, first: None, over });
     }
 
     /// This member of the present group can take the request as well, though not as well as the others: it is for when
@@ -151,7 +163,7 @@ impl<'a> Plan<'a> {
         self.see(name);
         self.see(group);
         self.last = Some(kind);
-        self.stage = None;
+        self.left.extend(self.stage.take());
         self.queue([name, group], kind);
     }
 
@@ -183,6 +195,7 @@ impl<'a> Plan<'a> {
             for list in [&mut stage.may, &mut stage.spare] {
                 list.get_mut(member).into_iter().for_each(|may| *may = false);
             }
+            stage.unfit.push(member);
         }
     }
 
@@ -309,6 +322,17 @@ impl Time {
 }
 
 impl Stage<'_> {
+    /// Whether it was the turn of all members of `pool` that `may` take the request. Under a wildcard's name each model is another.
+    fn was(&self, pool: &Pool, may: &[bool]) -> bool {
+        let had = |member: usize| {
+            let listed = [&self.may, &self.spare].into_iter().any(|list| list.get(member).is_some_and(|may| *may));
+            listed || self.unfit.contains(&member)
+        };
+        std::ptr::eq(self.pool, pool)
+            && !pool.name.contains('*')
+            && may.iter().enumerate().all(|(member, may)| !may || had(member))
+    }
+
     /// Who is called next, and after which wait. The error is why nobody could be, where nobody was called at all.
     fn next(
         &self,
@@ -657,6 +681,41 @@ mod tests {
             }
             assert_eq!(plan.next(last, 1, left, 0), want, "{retry_after:?} {left} {fallback}");
         }
+    }
+
+    #[test]
+    fn a_group_has_one_turn_whatever_it_is_called() {
+        let mut all = router(&[("a", &[0, 0]), ("b", &[0]), ("c", &[0]), ("w-*", &[0])]);
+        let list = |name: &str, to: &[&str]| (name.to_owned(), to.iter().map(|to| (*to).to_owned()).collect());
+        all.fallbacks.general = vec![list("a", &["b"]), list("b", &["alias"]), list("alias", &["c"])];
+        let none = Wishes { retries: Some(0), ..Wishes::default() };
+        for (pool, may, unfit, want) in [
+            (0, [true, true], None, Step::Fall("c".to_owned())),
+            (0, [false, true], None, Step::Fall("c".to_owned())),
+            (0, [true, true], Some(1), Step::Fall("c".to_owned())),
+            (3, [true, true], None, Step::Try { member: 0, wait: 0 }),
+        ] {
+            let mut plan = Plan::new(&all, none.clone());
+            plan.enter("a", pool, vec![true; all.pools[pool].members.len()]);
+            assert!(matches!(plan.next(None, 1, 1000, 0), Step::Try { .. }));
+            unfit.into_iter().for_each(|member| plan.unfit(member));
+            let name = if pool == 0 { "b" } else { "x" };
+            if pool == 0 {
+                while plan.next(Some(failed(K::Server)), 1, 1000, 0) != Step::Fall(name.to_owned()) {}
+                plan.enter("b", 1, vec![true]);
+                assert!(matches!(plan.next(None, 1, 1000, 0), Step::Try { .. }));
+                assert_eq!(plan.next(Some(failed(K::Server)), 1, 1000, 0), Step::Fall("alias".to_owned()));
+            }
+            plan.enter("alias", pool, may[..all.pools[pool].members.len()].to_vec());
+            assert_eq!(plan.next(None, 1, 1000, 0), want, "{pool} {may:?} {unfit:?}");
+            assert_eq!(plan.fell_back(), u32::from(pool == 0), "only `b` stood in");
+        }
+        // Who asked for one deployment gets the others of its group.
+        let mut plan = Plan::new(&all, none);
+        plan.enter("a-1", 0, vec![true, false]);
+        assert_eq!(plan.next(None, 1, 1000, 0), Step::Try { member: 0, wait: 0 });
+        plan.enter("alias", 0, vec![true, true]);
+        assert!(matches!(plan.next(None, 1, 1000, 0), Step::Try { .. }));
     }
 
     #[test]

@@ -789,3 +789,21 @@ async fn a_made_up_failure_is_treated_as_one() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_not_its_own_fallback_under_another_name() {
+    let groups: [(&str, &[&str]); 2] = [("first", &["a"]), ("second", &["b"])];
+    let rest = "router_settings:\n  num_retries: 0\n  model_group_alias: {other: first}\n  \
+                fallbacks: [{first: [second]}, {second: [other]}]\n";
+    let world = World::new(&configuration(&groups, rest), &[("a", vec![fails(503)]), ("b", vec![fails(503)])]);
+    for (model, fields, calls, fallbacks) in [
+        ("first", "", "a b", "1"),
+        ("other", "", "a b", "1"),
+        ("first", r#""fallbacks":["other"]"#, "a", "0"),
+        ("second", "", "b a", "1"),
+    ] {
+        let seen = world.ask(ask(model, fields)).await;
+        assert_eq!((seen.path().as_str(), seen.got.status), (calls, 503), "{model} {fields}");
+        assert_eq!(seen.got.headers["x-feathergate-attempted-fallbacks"], fallbacks, "{model} {fields}");
+    }
+}
