@@ -45,8 +45,6 @@ pub(super) struct Run<'a> {
     /// What the request is recorded with: the key's tags, and its own.
     tags: Vec<String>,
     plan: Plan<'a>,
-    /// The places of the groups that were tried, but for those that stand for many models.
-    entered: Vec<usize>,
     /// Leave to call upstreams, while the request is still being counted.
     pub(super) leave: Option<Leave>,
     /// Why there is no answer yet.
@@ -97,8 +95,7 @@ pub(super) async fn answer(
     }
     let plan = Plan::new(&state.router, own.plan.clone());
     let came = clock::unix_millis();
-    let entered = Vec::new();
-    let mut run = Run { request, gateway, own, asked, tags, deadline, came, plan, entered, leave: None, last: None };
+    let mut run = Run { request, gateway, own, asked, tags, deadline, came, plan, leave: None, last: None };
     let counted = group.map(|group| run.counted(&looked, group));
     let opening = counted.as_ref().map(|counted| counted.begin(record)).transpose()?.flatten();
     let answer = match counted.zip(opening) {
@@ -225,12 +222,7 @@ impl<'a> Run<'a> {
         pass: &mut Pass,
     ) -> Option<Stage<'a>> {
         let state = self.request.state;
-        let found = state.table.resolve(name)?;
-        let group = state.settings.groups.get(found.group)?;
-        // Another name of a group that has had its turn.
-        if self.entered.contains(&found.group) {
-            return None;
-        }
+        let group = state.table.resolve(name).and_then(|found| state.settings.groups.get(found.group))?;
         // What stands in for a model that nobody knows is not for who may not use it; what stands in for one that fails is.
         let unknown = state.table.find(&self.asked).is_none();
         if unknown && !may_use(state, self.request.caller, name) {
@@ -270,9 +262,6 @@ impl<'a> Run<'a> {
         let alone = self.plan.alone(name, &group.name);
         let able = candidates::able(&state.settings.routing, &self.own, looked, &members, alone)?;
         let body = self.prompted(group, looked, record)?;
-        if found.captured.is_empty() {
-            self.entered.push(found.group);
-        }
         self.plan.enter(name, found.group, able.best(members.all.len()));
         able.rest().for_each(|member| self.plan.spare(member));
         let name = name.to_owned();
