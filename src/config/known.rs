@@ -303,7 +303,7 @@ const FEATHERGATE: &[Known] = &[
     exact("mock_testing", "requests can ask for made-up failures (`mock_testing_fallbacks`)"),
     exact(
         "system_prompts",
-        "of chat completions and messages; other endpoints, such as `/v1/responses`, pass through unchanged",
+        "of chat completions, messages and responses (`instructions`); `/v1/completions` has no system part, and gets none",
     ),
     exact("prompt_variables", "the time zone, and which headers and environment variables `system_prompts` may use"),
     exact(

@@ -270,7 +270,6 @@ impl<'a> Run<'a> {
 
     /// The body with the operator's system prompts for this group in it, if there are any.
     fn prompted(&self, group: &Group, looked: &Looked<'_>, record: &Record) -> Result<Option<Bytes>, Refused> {
-        let Some(envelope) = looked.envelope() else { return Ok(None) };
         let facts = prompts::Facts {
             headers: self.request.headers,
             request_id: &record.request_id,
@@ -278,7 +277,7 @@ impl<'a> Run<'a> {
             principal: self.request.caller.principal().map(Arc::as_ref),
         };
         let all = &self.request.state.settings.prompts;
-        prompts::applied(all, &group.name, (envelope, &self.request.body), &facts).map_err(Box::new)
+        prompts::applied(all, &group.name, (looked, &self.request.body), &facts).map_err(Box::new)
     }
 
     /// What the plan says where there is no group to try.

@@ -2,7 +2,8 @@
 //!
 //! A request keeps its shape: a text joins the message or the string that the client has, set off by a blank line, and becomes
 //! a block of its own where the client has blocks. Many servers take one system message only, and that at the beginning. Cache
-//! marks of the client stay on what they were on, and none are added. Only a request without a system part gets one.
+//! marks of the client stay on what they were on, and none are added. Only a request without a system part gets one. Of the
+//! Responses API the system part is the string `instructions`.
 
 use bytes::Bytes;
 use memchr::memmem;
@@ -41,7 +42,7 @@ pub enum At {
 /// For the client, where its system part is none: a text must not be got rid of by that.
 pub fn inject(envelope: &Envelope<'_>, body: &Bytes, injections: &[Injection]) -> Result<Bytes, DecodeError> {
     let texts = Texts::new(injections);
-    if texts.front.is_empty() && texts.back.is_empty() && texts.instead.is_none() {
+    if texts.are_nothing() {
         return Ok(body.clone());
     }
     match envelope.wire() {
@@ -50,6 +51,15 @@ pub fn inject(envelope: &Envelope<'_>, body: &Bytes, injections: &[Injection]) -
         // No client speaks it.
         Wire::Gemini => Ok(body.clone()),
     }
+}
+
+/// As [`inject`], into the `instructions` of a request of the Responses API.
+///
+/// # Errors
+/// As [`inject`]'s.
+pub(super) fn instruct(envelope: &Envelope<'_>, body: &Bytes, injections: &[Injection]) -> Result<Bytes, DecodeError> {
+    let texts = Texts::new(injections);
+    if texts.are_nothing() { Ok(body.clone()) } else { Ok(splice(body, in_instructions(envelope, &texts)?)) }
 }
 
 struct Texts {
@@ -66,6 +76,11 @@ impl Texts {
             instead: at(At::Instead).next_back().map(str::to_owned),
             back: joined(at(At::Back)),
         }
+    }
+
+    /// Whether a request stays as it is.
+    fn are_nothing(&self) -> bool {
+        self.front.is_empty() && self.back.is_empty() && self.instead.is_none()
     }
 
     /// All of it, where nothing of the client stands between.
@@ -87,12 +102,8 @@ fn in_system(envelope: &Envelope<'_>, body: &Bytes, texts: &Texts) -> Result<Byt
     if texts.instead.is_some() {
         // Where a model takes them, a system message can begin the conversation.
         let messages = envelope.value("messages").map_or("", |messages| messages.get());
-        let run = Run::read(messages, |role| role == "system")?;
-        edits.extend(
-            run.removal()
-                .map(|span| moved(span, envelope.span_of("messages").start))
-                .map(|span| Edit::new(span, String::new())),
-        );
+        let run = Run::read("messages", messages, |role| role == "system")?;
+        edits.extend(run.removed(envelope.span_of("messages").start));
         if envelope.has("system") && whole.is_empty() {
             let edited = splice(body, edits);
             let rest = peek(envelope.wire(), &edited)?.without(&["system".to_owned()]);
@@ -123,7 +134,7 @@ fn in_system(envelope: &Envelope<'_>, body: &Bytes, texts: &Texts) -> Result<Byt
 
 fn in_messages(envelope: &Envelope<'_>, texts: &Texts) -> Result<Vec<Edit>, DecodeError> {
     let messages = envelope.value("messages").map_or("", |messages| messages.get());
-    let run = Run::read(messages, |role| role == "system" || role == "developer")?;
+    let run = Run::read("messages", messages, |role| role == "system" || role == "developer")?;
     let edits = match (run.leading.first(), run.leading.last()) {
         (Some(first), Some(last)) if texts.instead.is_some() => {
             let whole = texts.whole();
@@ -157,6 +168,41 @@ fn in_messages(envelope: &Envelope<'_>, texts: &Texts) -> Result<Vec<Edit>, Deco
     };
     let start = envelope.span_of("messages").start;
     Ok(edits.into_iter().map(|(span, with)| Edit::new(moved(span, start), with)).collect())
+}
+
+// The Responses API
+
+fn in_instructions(envelope: &Envelope<'_>, texts: &Texts) -> Result<Vec<Edit>, DecodeError> {
+    let whole = texts.whole();
+    let mut edits = Vec::new();
+    if texts.instead.is_some()
+        && let Some(input) = envelope.value("input").map(RawValue::get).filter(|input| input.starts_with('['))
+    {
+        // Its clients begin a conversation with system messages as well.
+        let run = Run::read("input", input, |role| role == "system" || role == "developer")?;
+        edits.extend(run.removed(envelope.span_of("input").start));
+    }
+    let span = envelope.span_of("instructions");
+    match envelope.value("instructions").map(RawValue::get) {
+        None | Some("null") if whole.is_empty() => {}
+        None => {
+            let front = envelope.front();
+            edits.push(Edit::new(front..front, format!("\"instructions\":{},", quoted(&whole))));
+        }
+        // `null` says that there are none, and moves nothing else.
+        Some(_) if whole.is_empty() => edits.push(Edit::new(span, "null".to_owned())),
+        Some(value) if value == "null" || texts.instead.is_some() => edits.push(Edit::new(span, quoted(&whole))),
+        Some(value) => {
+            let added = Some(value).filter(|value| value.starts_with('"'));
+            let added =
+                added.and_then(|value| around(value, &texts.front, &texts.back)).ok_or_else(|| DecodeError {
+                    message: "`instructions` must be a string".to_owned(),
+                    field: Some("instructions".to_owned()),
+                })?;
+            edits.extend(added.into_iter().map(|(place, with)| Edit::new(moved(place, span.start), with)));
+        }
+    }
+    Ok(edits)
 }
 
 type Span = std::ops::Range<usize>;
@@ -193,12 +239,12 @@ struct Message<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Reads `messages` as far as needed.
-    fn read(messages: &'a str, system: impl Fn(&str) -> bool) -> Result<Self, DecodeError> {
+    /// Reads `messages`, the value of the field `name`, as far as needed.
+    fn read(name: &str, messages: &'a str, system: impl Fn(&str) -> bool) -> Result<Self, DecodeError> {
         let mut run = Run { leading: Vec::new(), rest: None, role_of_others: "system" };
         for (index, text) in (Elements { rest: messages.get(1..).unwrap_or_default() }).enumerate() {
             let span = span_in(messages, text);
-            match Message::read(text, span.clone(), index)?.filter(|(_, role)| system(role)) {
+            match Message::read(text, span.clone(), (name, index))?.filter(|(_, role)| system(role)) {
                 Some((message, _)) => run.leading.push(message),
                 None => {
                     run.rest = Some(span.start);
@@ -225,17 +271,22 @@ impl<'a> Run<'a> {
         let (first, last) = (self.leading.first()?, self.leading.last()?);
         Some(first.span.start..self.rest.unwrap_or(last.span.end))
     }
+
+    /// The same as an edit of the body, where the conversation stands at `start`.
+    fn removed(&self, start: usize) -> Option<Edit> {
+        self.removal().map(|span| Edit::new(moved(span, start), String::new()))
+    }
 }
 
 impl<'a> Message<'a> {
     /// A message with its role; `None` for what is no message, which the upstream may judge.
-    fn read(text: &'a str, span: Span, index: usize) -> Result<Option<(Self, Str<'a>)>, DecodeError> {
+    fn read(text: &'a str, span: Span, (list, index): (&str, usize)) -> Result<Option<(Self, Str<'a>)>, DecodeError> {
         if !text.starts_with('{') {
             return Ok(None);
         }
         let fields: Fields<'a> = serde_json::from_str(text).map_err(|_| DecodeError {
-            message: format!("`messages[{index}]` has a field twice; send it once"),
-            field: Some(format!("messages[{index}]")),
+            message: format!("`{list}[{index}]` has a field twice; send it once"),
+            field: Some(format!("{list}[{index}]")),
         })?;
         let value = |name: &str| fields.find(name);
         let Some(role) = value("role").and_then(|role| serde_json::from_str::<Str<'a>>(role).ok()) else {
@@ -340,6 +391,7 @@ impl<'a> Iterator for Elements<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::envelope::look;
     use super::*;
 
     fn injected(wire: Wire, body: &str, texts: &[(At, &str)]) -> Result<String, DecodeError> {
@@ -517,6 +569,72 @@ mod tests {
             ),
         ] {
             assert_eq!(injected(Wire::AnthropicMessages, body, texts).unwrap(), want);
+        }
+    }
+
+    fn instructed(body: &str, texts: &[(At, &str)]) -> Result<String, DecodeError> {
+        let bytes = Bytes::copy_from_slice(body.as_bytes());
+        let injections: Vec<Injection> =
+            texts.iter().map(|(at, text)| Injection { at: *at, text: (*text).to_owned() }).collect();
+        let out = instruct(&look(&bytes).unwrap(), &bytes, &injections)?;
+        look(&out).unwrap();
+        Ok(String::from_utf8(out.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn instructions_of_the_responses_api() {
+        let user = r#"{"role":"user","content":1.0}"#;
+        let developer = r#"{"type":"message","role":"developer","content":[{"type":"input_text","text":"d"}]}"#;
+        let begun = format!(r#""input" : [ {developer}, {{"role":"system","content":"s"}} , {user}, {developer} ]"#);
+        let plain = r#""input" : "[{\"role\":\"system\"}]""#;
+        for (before, texts, after) in [
+            (plain.to_owned(), NONE, plain.to_owned()),
+            // None; new ones stand in front of all fields.
+            (plain.to_owned(), FRONT, format!(r#""instructions":"F\n\"",{plain}"#)),
+            (plain.to_owned(), BOTH, format!(r#""instructions":"F\n\nG\n\nB",{plain}"#)),
+            (plain.to_owned(), INSTEAD, format!(r#""instructions":"F\n\nI\n\nB",{plain}"#)),
+            (plain.to_owned(), NOTHING, plain.to_owned()),
+            (format!(r#"{plain}, "instructions": null"#), BACK, format!(r#"{plain}, "instructions": "B""#)),
+            (format!(r#"{plain}, "instructions": null"#), NOTHING, format!(r#"{plain}, "instructions": null"#)),
+            // A string, with escapes that stay as they are.
+            (
+                format!(r#""instructions": "s\u00e9" , {plain}"#),
+                BOTH,
+                format!(r#""instructions": "F\n\nG\n\ns\u00e9\n\nB" , {plain}"#),
+            ),
+            (format!(r#""instructions":" ",{plain}"#), BOTH, format!(r#""instructions":"F\n\nG\n\nB",{plain}"#)),
+            (format!(r#""instructions":"s",{plain}"#), INSTEAD, format!(r#""instructions":"F\n\nI\n\nB",{plain}"#)),
+            (format!(r#""instructions":"s",{plain}"#), NOTHING, format!(r#""instructions":null,{plain}"#)),
+            // What is no string can be replaced.
+            (r#""instructions":[1]"#.to_owned(), INSTEAD, r#""instructions":"F\n\nI\n\nB""#.to_owned()),
+            // System messages that begin the conversation are the client's, too, and go with a replacement only.
+            (begun.clone(), BACK, format!(r#""instructions":"B",{begun}"#)),
+            (begun.clone(), NOTHING, format!(r#""input" : [ {user}, {developer} ]"#)),
+            (
+                format!(r#"{begun},"instructions":"s""#),
+                INSTEAD,
+                format!(r#""input" : [ {user}, {developer} ],"instructions":"F\n\nI\n\nB""#),
+            ),
+        ] {
+            let body = |fields: &str| format!(r#"{{{fields}, "n":1.0,"model":"m" }}"#);
+            assert_eq!(instructed(&body(&before), texts).unwrap(), body(&after), "{before} {texts:?}");
+        }
+    }
+
+    #[test]
+    fn instructions_that_cannot_be_added_to_are_refused() {
+        for (body, texts, field, message) in [
+            (r#"{"instructions":["s"]}"#, BACK, "instructions", "`instructions` must be a string"),
+            (r#"{"instructions":7}"#, FRONT, "instructions", "`instructions` must be a string"),
+            (
+                r#"{"input":[{"role":"user","role":"system"}]}"#,
+                INSTEAD,
+                "input[0]",
+                "`input[0]` has a field twice; send it once",
+            ),
+        ] {
+            let error = instructed(body, texts).unwrap_err();
+            assert_eq!((error.field.as_deref(), error.message.as_str()), (Some(field), message));
         }
     }
 

@@ -101,15 +101,54 @@ async fn converted_requests_have_them_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_passes_through_and_what_cannot_be_added_to() {
-    let input = r#"{"model":"chat","input":"x","instructions":"i"}"#;
-    let got = sent("/v1/responses", input, r#"{"id":"x","object":"response","status":"completed"}"#).await;
-    assert!(!got.contains("F test"), "{got}");
-    let rig = rig(PROMPTS, vec![]);
-    let body = r#"{"model":"claude","max_tokens":5,"system":7,"messages":[]}"#;
-    let got = rig.ask(post("/v1/messages", body)).await;
-    assert_eq!((got.status, got.message().as_str()), (400, "`system` must be a string or an array of text blocks"));
-    assert_eq!(got.json()["error"]["type"], "invalid_request_error");
+async fn responses_have_them_in_their_instructions() {
+    let answer = r#"{"id":"x","object":"response","status":"completed"}"#;
+    let body = |model: &str, instructions: &str| {
+        format!(r#"{{{instructions}"input" : "u\u0041", "n":1.0, "model":"{model}", "user":"ada" }}"#)
+    };
+    for path in ["/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact"] {
+        for (client, upstream) in [
+            ("", format!(r#""instructions":"F test\n\nB chat ada Aé\n\n{LAST}","#)),
+            (
+                r#""instructions": "s\u0041" ,"#,
+                format!(r#""instructions": "F test\n\ns\u0041\n\nB chat ada Aé\n\n{LAST}" ,"#),
+            ),
+        ] {
+            assert_eq!(sent(path, &body("chat", client), answer).await, body("up", &upstream), "{path}");
+        }
+    }
+    // Where there is no system part there is no place for them.
+    let prompt = |model: &str, front: &str| format!(r#"{{{front}"model":"{model}","prompt":"x","instructions":"i"}}"#);
+    let got = sent("/v1/completions", &prompt("chat", ""), r#"{"choices":[]}"#).await;
+    assert_eq!(got, prompt("up", r#""temperature":0.5,"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_added_to_is_refused() {
+    let json = "application/json";
+    let form = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nchat\r\n--b--\r\n";
+    for (path, kind, body, message) in [
+        (
+            "/v1/messages",
+            json,
+            r#"{"model":"claude","max_tokens":5,"system":7,"messages":[]}"#,
+            "`system` must be a string or an array of text blocks",
+        ),
+        ("/v1/responses", json, r#"{"model":"chat","instructions":["i"]}"#, "`instructions` must be a string"),
+        (
+            "/v1/responses",
+            "multipart/form-data; boundary=b",
+            form,
+            "`/v1/responses` takes JSON, and this body is a form",
+        ),
+    ] {
+        let rig = rig(PROMPTS, vec![]);
+        let mut request = post(path, body);
+        request.headers_mut().insert("content-type", kind.parse().unwrap());
+        let got = rig.ask(request).await;
+        assert_eq!((got.status, got.message().as_str()), (400, message));
+        assert_eq!(got.json()["error"]["type"], "invalid_request_error");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::envelope::{DecodeError, Envelope, look as look_at_json};
+use super::inject::{Injection, instruct};
 use super::ir::ApiError;
 use super::splice::{Edit, splice};
 use super::{ConvertError, Operation, Prepared, ReplyPlan, Target, Wire, embed, encode_error_event, quoted, rewritten};
@@ -98,10 +99,16 @@ impl Path {
         matches!(self, Self::Completions | Self::Responses | Self::ResponsesCompact)
     }
 
+    /// Whether a request has a system part, its `instructions`: the Responses API, also where it only counts or compacts.
+    #[must_use]
+    pub fn takes_instructions(self) -> bool {
+        matches!(self, Self::Responses | Self::ResponsesCompact | Self::ResponsesInputTokens)
+    }
+
     /// The operator's defaults are written for chat completions, and the Responses API refuses a field that it does not know
     /// (`max_tokens`). The other endpoints have deployments of their own.
     fn takes_defaults(self) -> bool {
-        !matches!(self, Self::Responses | Self::ResponsesCompact | Self::ResponsesInputTokens)
+        !self.takes_instructions()
     }
 
     /// An error as the last event of a stream. `events` is how many went before.
@@ -175,6 +182,21 @@ impl<'a> Asked<'a> {
         match &self.body {
             Shape::Json(envelope) => Some(envelope),
             Shape::Form(_) => None,
+        }
+    }
+
+    /// The `body` that this was looked into with `injections` in its `instructions`, of an endpoint that
+    /// [takes](Path::takes_instructions) them.
+    ///
+    /// # Errors
+    /// For the client, where they cannot be added to: a text must not be got rid of by that.
+    pub fn instructed(&self, body: &Bytes, injections: &[Injection]) -> Result<Bytes, DecodeError> {
+        match &self.body {
+            Shape::Json(envelope) => instruct(envelope, body, injections),
+            Shape::Form(_) => {
+                let message = format!("`/v1{}` takes JSON, and this body is a form", self.path.path());
+                Err(DecodeError { message, field: None })
+            }
         }
     }
 
