@@ -297,7 +297,11 @@ const FEATHERGATE: &[Known] = &[
         "prices",
         "of models as `provider/model` or `model`, with `*`: over the built-in table, under what an entry says",
     ),
-    exact("max_request_tokens", "a request that is estimated longer is refused"),
+    exact(
+        "max_request_tokens",
+        "a chat, response or completion that is estimated longer is refused; what an upstream keeps (`previous_response_id`) \
+         is not seen",
+    ),
     exact("error_patterns", "a successful answer that holds one of these texts is a failure"),
     exact("disclose_upstream", "answers name the upstream's host and model in headers"),
     exact("mock_testing", "requests can ask for made-up failures (`mock_testing_fallbacks`)"),

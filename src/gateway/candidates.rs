@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::wishes::Own;
 use crate::config::settings::{Deployment, Group, Routing};
 use crate::route::Match;
+use crate::wire::direct::Path;
 use crate::wire::needs::{Needs, Size};
 use crate::wire::{FailureKind, Operation, Wire};
 
@@ -89,15 +90,39 @@ impl<'r> Demands<'r> {
     /// # Errors
     /// A refusal, whatever the group, where the request is longer than the operator allows.
     fn of(looked: &'r Looked<'r>, own: &'r Own, routing: &'r Routing) -> Result<Self, Refused> {
-        let needs = looked.envelope().map(Needs::of).unwrap_or_default();
+        let needs = match looked {
+            Looked::Chat(envelope, _) => Needs::of(envelope),
+            Looked::Direct(asked, _) => asked.needs(),
+        };
         let mut demands = Self { looked, own, routing, needs, size: None };
         if let Some(most) = routing.max_request_tokens
-            && let Some(size) = demands.size(most)
+            && let Some(size) = demands.size(most, false)
             && !size.within(most)
         {
-            return Err(Box::new(too_long(size, most, "this gateway takes no more")));
+            return Err(Box::new(demands.too_long(size, most, "this gateway takes no more")));
+        }
+        if matches!(looked, Looked::Direct(_, Path::Completions)) {
+            // That was all of its prompts, of which each has a context of its own.
+            demands.size = None;
         }
         Ok(demands)
+    }
+
+    /// The field that holds what is asked.
+    fn field(&self) -> &'static str {
+        match self.looked {
+            Looked::Chat(..) => "messages",
+            Looked::Direct(_, Path::Completions) => "prompt",
+            Looked::Direct(..) => "input",
+        }
+    }
+
+    /// In words by which clients know a full context, and compact the conversation.
+    fn too_long(&self, size: Size, limit: u64, whose: &str) -> Refusal {
+        let message = format!("prompt is too long: {} tokens > {limit} maximum (estimated; {whose})", size.tokens());
+        Refusal::new(StatusCode::BAD_REQUEST, FailureKind::TooLong.label(), message)
+            .param(self.field())
+            .code("context_length_exceeded")
     }
 
     /// See [`able`].
@@ -165,7 +190,7 @@ impl<'r> Demands<'r> {
             "video" => "supports_video_input",
             _ => "supports_function_calling",
         };
-        let field = if what == "tools" { "tools" } else { "messages" };
+        let field = if what == "tools" { "tools" } else { self.field() };
         let message = format!(
             "`{field}` has {what}, and model `{}` takes none; if it does, the operator of this gateway can say so with \
              `model_info: {{{key}: true}}`",
@@ -189,7 +214,7 @@ impl<'r> Demands<'r> {
     fn sized(&mut self, members: &Members<'_>, places: &mut Vec<usize>) -> Result<usize, Refused> {
         let limit = |place: &usize| members.all.get(*place).and_then(|it| room(it));
         let size = match places.iter().filter_map(limit).min() {
-            Some(least) => self.size(least).filter(|size| !size.within(least)).map(|size| (size, least)),
+            Some(least) => self.size(least, true).filter(|size| !size.within(least)).map(|size| (size, least)),
             None => None,
         };
         if let Some((size, _)) = size {
@@ -200,7 +225,7 @@ impl<'r> Demands<'r> {
                 // There is none without a limit.
                 let most = places.iter().filter_map(limit).max().unwrap_or_default();
                 if self.routing.pre_call_checks {
-                    let refusal = too_long(size, most, &format!("model `{}` takes no more", self.looked.model()));
+                    let refusal = self.too_long(size, most, &format!("model `{}` takes no more", self.looked.model()));
                     return Err(Box::new(refusal.counts_as(FailureKind::TooLong)));
                 }
                 places.retain(|place| limit(place) == Some(most));
@@ -219,16 +244,20 @@ impl<'r> Demands<'r> {
         Ok(if best == 0 { places.len() } else { best })
     }
 
-    /// The size of the request, exact enough to be compared with limits of `least` and more. `None` where there is none: where
-    /// tokens are only counted, for what is no conversation, and for what cannot be read, which is told by whoever has to.
-    fn size(&mut self, least: u64) -> Option<Size> {
-        let Looked::Chat(envelope, Operation::Generate) = self.looked else { return None };
+    /// The size of the request, exact enough to be compared with limits of `least` and more; `longest`: of several prompts only
+    /// the longest. `None` where there is none: where tokens are only counted, for what is no text, and for what cannot be read,
+    /// which is told by whoever has to.
+    fn size(&mut self, least: u64, longest: bool) -> Option<Size> {
         match self.size {
             Some(size @ Size::About(_)) => return Some(size),
             Some(size @ Size::Below(_)) if size.within(least) => return Some(size),
             Some(Size::Below(_)) | None => {}
         }
-        self.size = Size::of(envelope, &self.needs, least).ok();
+        self.size = match self.looked {
+            Looked::Chat(_, Operation::CountTokens) => None,
+            Looked::Chat(envelope, Operation::Generate) => Size::of(envelope, &self.needs, least).ok(),
+            Looked::Direct(asked, _) => asked.size(&self.needs, least, longest),
+        };
         self.size
     }
 }
@@ -236,14 +265,6 @@ impl<'r> Demands<'r> {
 /// The most input tokens that a deployment takes, where that is known.
 pub(super) fn room(deployment: &Deployment) -> Option<u64> {
     deployment.max_input_tokens.or(deployment.profile.max_input)
-}
-
-/// In words by which clients know a full context, and compact the conversation.
-fn too_long(size: Size, limit: u64, whose: &str) -> Refusal {
-    let message = format!("prompt is too long: {} tokens > {limit} maximum (estimated; {whose})", size.tokens());
-    Refusal::new(StatusCode::BAD_REQUEST, FailureKind::TooLong.label(), message)
-        .param("messages")
-        .code("context_length_exceeded")
 }
 
 /// Leaves the deployments in `region`: those whose `region_name` is it, or lies within it (`eu-west-1` in `eu`, `europe-west4` in
@@ -312,7 +333,7 @@ mod tests {
     use super::*;
     use crate::config::raw::Document;
     use crate::config::resolve::resolve;
-    use crate::wire::direct::{self, Path};
+    use crate::wire::direct;
     use crate::wire::peek;
 
     const PICTURE: &str =
@@ -343,12 +364,21 @@ mod tests {
 
     /// Who takes a chat request, those that suit best before the bar; or what is wrong.
     fn able(rows: &[Row<'_>], routing: &Routing, body: &str, headers: &HeaderMap, last: bool) -> String {
-        let group = group(rows);
         let envelope = peek(Wire::OpenAiChat, body.as_bytes()).unwrap();
+        takers(rows, routing, &Looked::Chat(envelope, Operation::Generate), headers, last)
+    }
+
+    /// The same of a request that passes through.
+    fn direct_able(rows: &[Row<'_>], routing: &Routing, (path, body): (Path, &str), last: bool) -> String {
+        let asked = direct::look(path, None, body.as_bytes()).unwrap();
+        takers(rows, routing, &Looked::Direct(asked, path), &HeaderMap::new(), last)
+    }
+
+    fn takers(rows: &[Row<'_>], routing: &Routing, looked: &Looked<'_>, headers: &HeaderMap, last: bool) -> String {
+        let group = group(rows);
         let found = Match { group: 0, deployment: None, captured: Vec::new() };
-        let looked = Looked::Chat(envelope, Operation::Generate);
         let own = Own::read(headers, looked.fields(), true).unwrap();
-        match super::able(routing, &own, &looked, &Members::of(&group, &found), last) {
+        match super::able(routing, &own, looked, &Members::of(&group, &found), last) {
             Ok(Able { places, best }) => {
                 let show = |places: &[usize]| places.iter().map(ToString::to_string).collect::<String>();
                 format!("{}|{}", show(&places[..best]), show(&places[best..]))
@@ -419,6 +449,84 @@ mod tests {
         ] {
             let rows: Vec<Row<'_>> = limits.iter().map(|limit| of(*limit)).collect();
             assert_eq!(able(&rows, routing, body, &HeaderMap::new(), false), want, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_goes_to_those_that_can_take_it() {
+        let picture =
+            r#"{"model":"g","input":[{"role":"user","content":[{"type":"input_image","image_url":"https://h/a"}]}]}"#;
+        let schema = r#"{"model":"g","input":"x","text":{"format":{"type":"json_schema","name":"n","schema":{}}}}"#;
+        let plain = r#"{"model":"g","input":"x"}"#;
+        let reasons =
+            r#"{"model":"g","input":"x","reasoning":{"effort":"low"},"tools":[{"type":"function","name":"f"}]}"#;
+        let old: Row<'_> = ("openai/gpt-3.5-turbo", None, &[]);
+        let seeing: Row<'_> = ("openai/gpt-4o", None, &[]);
+        // Over chat completions it does not reason beside tools.
+        let new: Row<'_> = ("openai/gpt-5.4", None, &[]);
+        for (rows, body, last, want) in [
+            (&[old, seeing][..], plain, false, "01|"),
+            (&[old, seeing], picture, false, "1|"),
+            (&[old, seeing], schema, false, "1|0"),
+            (&[old, seeing, new], reasons, false, "2|01"),
+            (&[old], picture, true, "0|"),
+            (
+                &[old],
+                picture,
+                false,
+                "Some(NotFound): `input` has images, and model `g` takes none; if it does, the operator of this gateway can say \
+                 so with `model_info: {supports_vision: true}`",
+            ),
+        ] {
+            let found = direct_able(rows, &Routing::default(), (Path::Responses, body), last);
+            assert_eq!(found, want, "{rows:?} {body}");
+        }
+    }
+
+    #[test]
+    fn long_responses_and_prompts_go_to_those_with_room() {
+        let of = |limit| ("openai/gpt-4o", limit, &[][..]);
+        let strict = Routing { pre_call_checks: true, ..Routing::default() };
+        let capped = Routing { max_request_tokens: Some(2000), ..Routing::default() };
+        let words = |count: usize| "word ".repeat(count);
+        let response = |count: usize| format!(r#"{{"model":"g","input":"{}"}}"#, words(count));
+        let prompt = |count: usize| format!(r#"{{"model":"g","prompt":"{}"}}"#, words(count));
+        let batch = |count: usize| format!(r#"{{"model":"g","prompt":["{}","{0}","{0}"]}}"#, words(count));
+        let (whole, parts) = (Path::Responses, Path::Completions);
+        for (limits, routing, path, body, want) in [
+            (&[Some(500), Some(5000)][..], &strict, whole, response(20), "01|"),
+            (&[Some(500), Some(5000)], &strict, whole, response(1000), "1|"),
+            (&[Some(500), Some(5000)], &strict, Path::ResponsesInputTokens, response(1000), "01|"),
+            (&[Some(500), Some(5000)], &strict, parts, prompt(1000), "1|"),
+            // Each has the context to itself.
+            (&[Some(500), Some(5000)], &strict, parts, batch(400), "01|"),
+            (&[Some(500), Some(5000)], &strict, parts, batch(1000), "1|"),
+            (&[None], &capped, whole, response(1000), "0|"),
+            (&[None], &capped, parts, batch(600), "0|"),
+            (
+                &[Some(500)],
+                &strict,
+                whole,
+                response(1000),
+                "Some(TooLong): prompt is too long: 1019 tokens > 500 maximum (estimated; model `g` takes no more)",
+            ),
+            (
+                &[None],
+                &capped,
+                whole,
+                response(3000),
+                "None: prompt is too long: 3043 tokens > 2000 maximum (estimated; this gateway takes no more)",
+            ),
+            (
+                &[None],
+                &capped,
+                parts,
+                batch(1000),
+                "None: prompt is too long: 3035 tokens > 2000 maximum (estimated; this gateway takes no more)",
+            ),
+        ] {
+            let rows: Vec<Row<'_>> = limits.iter().map(|limit| of(*limit)).collect();
+            assert_eq!(direct_able(&rows, routing, (path, &body), false), want, "{limits:?} {path:?}");
         }
     }
 

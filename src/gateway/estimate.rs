@@ -82,7 +82,10 @@ fn input(asked: &Asked<'_>, limited: bool) -> u64 {
             wire::guess_tokens(envelope).unwrap_or_else(|_| by_length())
         }
         Looked::Chat(_, Operation::Generate) => by_length(),
-        Looked::Direct(body, _) if body.fields().is_some() => by_length(),
+        Looked::Direct(body, _) if body.fields().is_some() => {
+            let read = limited.then(|| body.length(&body.needs())).flatten();
+            read.map_or_else(by_length, |length| length.all)
+        }
         // A form: what it costs is not counted in tokens.
         Looked::Direct(..) => 0,
     }

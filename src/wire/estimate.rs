@@ -24,12 +24,12 @@ pub fn tokens(request: &Request<'_>) -> u64 {
 }
 
 /// Text is counted in eighths of a token.
-const UNIT: u64 = 8;
-const PER_REQUEST: u64 = 3 * UNIT;
-const PER_MESSAGE: u64 = 4 * UNIT;
+pub(super) const UNIT: u64 = 8;
+pub(super) const PER_REQUEST: u64 = 3 * UNIT;
+pub(super) const PER_MESSAGE: u64 = 4 * UNIT;
 /// The frame around a call, or around what a tool answered.
-const PER_CALL: u64 = 8 * UNIT;
-const PER_TOOL: u64 = 12 * UNIT;
+pub(super) const PER_CALL: u64 = 8 * UNIT;
+pub(super) const PER_TOOL: u64 = 12 * UNIT;
 
 fn part(part: &Part<'_>) -> u64 {
     match part {
@@ -124,7 +124,7 @@ const KINDS: [Kind; 256] = {
 
 /// Tokens of a text in eighths. Of a long one every fourth stretch is counted: to look at each byte of a megabyte would be a
 /// quarter of its conversion, and a conversation has many texts.
-fn words(text: &str) -> u64 {
+pub(super) fn words(text: &str) -> u64 {
     const STRETCH: usize = 256;
     const EVERY: usize = 4;
     if text.len() <= STRETCH * EVERY {

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use serde::de::MapAccess;
+use serde::de::{MapAccess, SeqAccess};
 use serde_json::value::RawValue;
 
 use super::Wire;
@@ -19,6 +19,16 @@ use super::{estimate, media};
 /// The words that the parts with media are known by, in each dialect.
 static OPENAI: LazyLock<[Finder<'static>; 3]> =
     LazyLock::new(|| [r#"_url""#, r#""input_audio""#, r#""file""#].map(Finder::new));
+static RESPONSES: LazyLock<[Finder<'static>; 5]> = LazyLock::new(|| {
+    [
+        r#""input_image""#,
+        r#""input_file""#,
+        r#""input_audio""#,
+        r#""computer_screenshot""#,
+        r#""image_generation_call""#,
+    ]
+    .map(Finder::new)
+});
 static ANTHROPIC: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [r#""image""#, r#""document""#].map(Finder::new));
 
 /// What a request needs.
@@ -51,6 +61,10 @@ pub struct Needs {
     bytes: u64,
     /// What they cost in tokens, at most by our guess.
     tokens: u64,
+    /// What they cost in tokens, by the guess that [`estimate`] makes.
+    guess: u64,
+    /// It is for the Responses API, where models reason beside tools that cannot elsewhere.
+    response: bool,
 }
 
 impl Needs {
@@ -83,6 +97,34 @@ impl Needs {
             }
         }
         needs
+    }
+
+    /// What a request of the Responses API needs.
+    pub(super) fn of_response(fields: &Envelope<'_>) -> Self {
+        let mut needs = Self { response: true, ..Self::default() };
+        for (name, value) in fields.fields() {
+            match name {
+                "input"
+                    if value.starts_with('[') && RESPONSES.iter().any(|word| word.find(value.as_bytes()).is_some()) =>
+                {
+                    needs.items(list(value));
+                }
+                // Others run at the vendor, who knows which models may.
+                "tools" => {
+                    let called = |tool: &Item<'_>| matches!(tool.kind.as_str(), "function" | "custom" | "namespace");
+                    needs.tools = list::<Item<'_>>(value).iter().any(called);
+                }
+                "text" => needs.schema = read::<Named<'_>>(value).format.is_some_and(|format| is_schema(format.get())),
+                "reasoning" => needs.reasoning = read::<Named<'_>>(value).effort.is_some_and(|effort| effort != "none"),
+                _ => {}
+            }
+        }
+        needs
+    }
+
+    /// What its media cost in tokens, by our guess.
+    pub(super) fn media_tokens(&self) -> u64 {
+        self.guess
     }
 
     /// Whether there is anything that not every model has.
@@ -120,7 +162,7 @@ impl Needs {
         let schema = profile.schemas && (profile.schemas_with_tools || !self.tools);
         (!self.schema || schema)
             && (!self.reasoning || profile.reasons != Reasons::Never)
-            && (!self.reasoning || !self.tools || profile.reasons_with_tools)
+            && (!self.reasoning || !self.tools || self.response || profile.reasons_with_tools)
     }
 
     /// Looks for media in the messages. The words that the parts with media are known by stand in no other text of most
@@ -134,8 +176,7 @@ impl Needs {
         if !words.iter().any(|word| word.find(messages.as_bytes()).is_some()) {
             return;
         }
-        for message in serde_json::from_str::<Lax<Vec<Part<'_>>>>(messages).ok().and_then(|it| it.0).unwrap_or_default()
-        {
+        for message in list::<Part<'_>>(messages) {
             self.parts(message.content);
         }
     }
@@ -160,9 +201,30 @@ impl Needs {
         }
     }
 
+    /// Looks for media in the items of the Responses API, and in their parts.
+    fn items(&mut self, items: Vec<Item<'_>>) {
+        for item in items {
+            match item.kind.as_str() {
+                "input_image" | "computer_screenshot" => self.media(MediaKind::Image, item.image_url.0),
+                "input_audio" => self.media(MediaKind::Audio, item.input_audio.0),
+                "input_file" => {
+                    let (url, data, name) = (item.file_url, item.file_data, item.filename);
+                    self.media(MediaKind::Document, Some(File { url, data, name, ..File::default() }));
+                }
+                "image_generation_call" => {
+                    self.media(MediaKind::Image, Some(File { data: item.result, ..File::default() }));
+                }
+                _ => {}
+            }
+            self.items(item.content.0.unwrap_or_default());
+            self.items(item.output.0.map_or_else(Vec::new, |output| output.0));
+        }
+    }
+
     /// A part that is `kind` by its name, and something else if its data say so.
     fn media(&mut self, kind: MediaKind, file: Option<File<'_>>) {
         let file = file.unwrap_or_default();
+        let given = file.data.0.is_some();
         let data = file.data.0.or(file.url.0).filter(|data| !data.is_empty());
         let data = data.as_deref().unwrap_or_default();
         let is_text = |name: &Str<'_>| {
@@ -176,8 +238,8 @@ impl Needs {
             "audio" => MediaKind::Audio,
             "video" => MediaKind::Video,
             // It is sent as text.
-            "text" => return,
-            "" if file.name.0.is_some_and(|name| is_text(&name)) => return,
+            "text" => return self.text(data, given),
+            "" if file.name.0.is_some_and(|name| is_text(&name)) => return self.text(data, given),
             "" => kind,
             _ => MediaKind::Document,
         };
@@ -191,7 +253,24 @@ impl Needs {
         let size = Some(data.len() as u64).filter(|size| *size > 2000);
         self.bytes += size.unwrap_or_default();
         self.tokens += estimate::media_tokens(kind, size).max(estimate::media_tokens(kind, None));
+        if self.response {
+            self.guess += estimate::media_tokens(kind, base64(data, given));
+        }
     }
+
+    /// A file of text: four letters are three bytes, and four bytes a token.
+    fn text(&mut self, data: &str, given: bool) {
+        if self.response {
+            self.guess += base64(data, given).unwrap_or_default() * 3 / 16;
+        }
+    }
+}
+
+/// How much base64 there is, in a data URL or as it was `given`; nothing of an address.
+fn base64(data: &str, given: bool) -> Option<u64> {
+    let url = data.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("data:"));
+    let start = if url { data.find(',').map_or(0, |comma| comma + 1) } else { 0 };
+    Some((data.len() - start) as u64).filter(|_| given || url)
 }
 
 /// A message, or a part of one.
@@ -229,6 +308,37 @@ impl<'de: 'a, 'a> Shape<'de> for File<'a> {
     }
 }
 
+/// An item of the Responses API, a part of one, or a tool.
+#[derive(Default)]
+struct Item<'a> {
+    kind: Lax<Str<'a>>,
+    content: Lax<Vec<Item<'a>>>,
+    output: Lax<Output<'a>>,
+    image_url: Lax<File<'a>>,
+    input_audio: Lax<File<'a>>,
+    file_data: Lax<Str<'a>>,
+    file_url: Lax<Str<'a>>,
+    filename: Lax<Str<'a>>,
+    result: Lax<Str<'a>>,
+}
+fields!(Item<'a> {
+    kind = "type", content, output, image_url, input_audio, file_data, file_url, filename, result,
+});
+objects!(Item<'a>);
+
+/// What a tool answered: parts, or one.
+struct Output<'a>(Vec<Item<'a>>);
+
+impl<'de: 'a, 'a> Shape<'de> for Output<'a> {
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
+        Ok(Vec::list(list)?.map(Self))
+    }
+
+    fn object<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        gather(map).map(|item| Some(Self(vec![item])))
+    }
+}
+
 /// The fields of settings that are looked at.
 #[derive(Default)]
 struct Named<'a> {
@@ -243,6 +353,11 @@ fields!(Named<'a> { kind = "type", format, effort, enabled, max_tokens });
 /// What can be read of an object; nothing where it is none.
 fn read<'a, T: serde::Deserialize<'a> + Default>(text: &'a str) -> T {
     T::deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap_or_default()
+}
+
+/// What can be read of an array.
+fn list<'a, T: Shape<'a>>(text: &'a str) -> Vec<T> {
+    serde_json::from_str::<Lax<Vec<T>>>(text).ok().and_then(|list| list.0).unwrap_or_default()
 }
 
 fn is_empty(list: &str) -> bool {
@@ -277,8 +392,20 @@ impl Size {
     /// # Errors
     /// As [`super::guess_tokens`].
     pub fn of(envelope: &Envelope<'_>, needs: &Needs, least: u64) -> Result<Self, DecodeError> {
-        let most = envelope.size().saturating_sub(needs.bytes).saturating_add(needs.tokens);
-        if most <= least { Ok(Self::Below(most)) } else { super::guess_tokens(envelope).map(Self::About) }
+        match Self::below(envelope.size(), needs, least) {
+            Some(size) => Ok(size),
+            None => super::guess_tokens(envelope).map(Self::About),
+        }
+    }
+
+    /// The same of a body of so many bytes, which `guess` guesses.
+    pub(super) fn read(bytes: u64, needs: &Needs, least: u64, guess: impl FnOnce() -> Option<u64>) -> Option<Self> {
+        Self::below(bytes, needs, least).or_else(|| guess().map(Self::About))
+    }
+
+    fn below(bytes: u64, needs: &Needs, least: u64) -> Option<Self> {
+        let most = bytes.saturating_sub(needs.bytes).saturating_add(needs.tokens);
+        (most <= least).then_some(Self::Below(most))
     }
 
     /// Whether it is expected to be within `limit`.
@@ -307,6 +434,7 @@ impl Size {
 
 #[cfg(test)]
 mod tests {
+    use super::super::envelope::look;
     use super::super::peek;
     use super::*;
 
@@ -320,6 +448,8 @@ mod tests {
         reasoning: false,
         bytes: 0,
         tokens: 0,
+        guess: 0,
+        response: false,
     };
     const IMAGES: Needs = Needs { images: true, ..NONE };
     const DOCUMENTS: Needs = Needs { documents: true, ..NONE };
@@ -333,7 +463,47 @@ mod tests {
         let body = format!(r#"{{"model":"m","messages":{messages}{more}}}"#);
         let needs = Needs::of(&peek(wire, body.as_bytes()).unwrap_or_else(|error| panic!("{body}: {error}")));
         assert_eq!(needs.any_media(), needs.tokens > 0, "{body}");
+        assert_eq!((needs.guess, needs.response), (0, false), "{body}");
         Needs { bytes: 0, tokens: 0, ..needs }
+    }
+
+    #[test]
+    fn what_a_response_needs() {
+        let content = |part: &str| format!(r#""input":[{{"role":"user","content":[{part}]}}]"#);
+        for (fields, want) in [
+            (r#""input":"\"input_image\"""#.to_owned(), NONE),
+            (content(r#"{"type":"input_text","text":"an \"input_image\""}"#), NONE),
+            (content(r#"{"type":"input_text","text":"input_image"}"#), NONE),
+            (content(r#"{"type":"input_image","image_url":"https://h/a.png"}"#), IMAGES),
+            (content(r#"{"type":"input_image","file_id":"f","detail":"low"}"#), IMAGES),
+            (content(r#"{"type":"input_file","file_id":"f"}"#), DOCUMENTS),
+            (content(r#"{"type":"input_file","file_url":"https://h/a.pdf"}"#), DOCUMENTS),
+            (content(r#"{"type":"input_file","filename":"a","file_data":"data:application/pdf;base64,JVBERi0xLjQ="}"#), DOCUMENTS),
+            (content(r#"{"type":"input_file","filename":"a.md","file_data":"aGk="}"#), NONE),
+            (content(r#"{"type":"input_audio","input_audio":{"data":"QUJD","format":"mp3"}}"#), AUDIO),
+            (r#""input":[{"type":"function_call_output","output":[{"type":"input_image","image_url":"https://h/a"}]}]"#.to_owned(), IMAGES),
+            (r#""input":[{"type":"computer_call_output","output":{"type":"computer_screenshot","image_url":"https://h/a"}}]"#.to_owned(), IMAGES),
+            (r#""input":[{"type":"image_generation_call","result":"iVBORw0KGgoAAAANSUhEUgAA"}]"#.to_owned(), IMAGES),
+            (r#""tools":[{"type":"web_search"},{"type":"function","name":"f"}]"#.to_owned(), TOOLS),
+            (r#""tools":[{"type":"custom","name":"f"}]"#.to_owned(), TOOLS),
+            (r#""tools":[{"type":"web_search"}]"#.to_owned(), NONE),
+            (r#""tools":null"#.to_owned(), NONE),
+            (r#""text":{"format":{"type":"json_schema","name":"n","schema":{}}}"#.to_owned(), SCHEMA),
+            (r#""text":{"format":{"type":"text"},"verbosity":"low"}"#.to_owned(), NONE),
+            (r#""reasoning":{"effort":"high","summary":"auto"}"#.to_owned(), REASONING),
+            (r#""reasoning":{"effort":"none"}"#.to_owned(), NONE),
+            (r#""reasoning":{"summary":"auto"}"#.to_owned(), NONE),
+        ] {
+            let body = format!(r#"{{"model":"m",{fields}}}"#);
+            let needs = Needs::of_response(&look(body.as_bytes()).unwrap());
+            assert_eq!((needs.any_media(), needs.guess > 0), (needs.tokens > 0, needs.tokens > 0), "{fields}");
+            assert!(needs.guess <= needs.tokens, "{fields}");
+            assert_eq!(Needs { bytes: 0, tokens: 0, guess: 0, response: false, ..needs }, want, "{fields}");
+        }
+        let needs = Needs { response: true, ..TOOLS };
+        let beside = Profile { reasons_with_tools: false, ..Profile::find(Wire::OpenAiChat, "openai", "gpt-5.4") };
+        assert!(Needs { reasoning: true, ..needs }.met_by(&beside));
+        assert!(!Needs { reasoning: true, ..TOOLS }.met_by(&beside));
     }
 
     #[test]

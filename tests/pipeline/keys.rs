@@ -431,6 +431,32 @@ litellm_settings: {max_budget: 100, budget_duration: 1mo}
     assert_eq!(bank.spent("gateway").await, 21_000_000);
 }
 
+/// By the length of its body it would be refused.
+#[tokio::test(start_paused = true)]
+async fn a_response_with_a_picture_is_counted_as_a_chat_with_one() {
+    let data = format!("data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAA{}", "A".repeat(400_000));
+    let chat =
+        format!(r#""messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"{data}"}}}}]}}]"#);
+    let response = format!(r#""input":[{{"role":"user","content":[{{"type":"input_image","image_url":"{data}"}}]}}]"#);
+    let words = format!(r#""prompt":"{}""#, "1 ".repeat(4000));
+    for (path, field, limit, status) in [
+        ("/v1/chat/completions", &chat, 1700, 200),
+        ("/v1/responses", &response, 1700, 200),
+        ("/v1/chat/completions", &chat, 1500, 429),
+        ("/v1/responses", &response, 1500, 429),
+        // By the length of its body it would be let in.
+        ("/v1/completions", &words, 3000, 429),
+    ] {
+        let bank = bank("", &[]);
+        let secret = bank.limited(Allowance { tpm_limit: Some(limit), ..Allowance::default() }).await;
+        let body = format!(r#"{{"model":"chat","max_tokens":1,"max_output_tokens":1,{field}}}"#);
+        let mut request = asking(path, &secret, "chat", "");
+        *request.body_mut() = Full::new(Bytes::from(body));
+        let seen = bank.world.ask(request).await;
+        assert_eq!(seen.got.status, status, "{path} {limit}: {}", seen.got.text);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_fallback_counts_for_the_model_that_it_goes_to() {
     let yaml = "
@@ -472,7 +498,9 @@ async fn a_key_brings_its_own_prompt_and_tags() {
     let secret = bank.key(key).await;
     let seen = bank.world.ask(asking("/v1/chat/completions", &secret, "chat", r#","user":"u-1","tags":["own"]"#)).await;
     assert!(seen.calls[0].body.contains(r#"{"role":"system","content":"You serve alice."}"#), "{}", seen.calls[0].body);
-    let entry = bank.entries().await.remove(0);
+    let response = bank.world.ask(asking("/v1/responses", &secret, "chat", "")).await;
+    assert!(response.calls[0].body.contains(r#""instructions":"You serve alice.""#), "{}", response.calls[0].body);
+    let entry = bank.entries().await.pop().unwrap();
     assert_eq!(
         (entry.end_user.as_str(), entry.key_alias.as_str(), entry.tags),
         ("u-1", "alice", vec!["blue".to_owned(), "own".to_owned()])

@@ -1,7 +1,8 @@
 //! Endpoints of `OpenAI`'s that pass through to upstreams which have them: completions, responses, embeddings, moderations,
-//! images, audio. The body goes on as it came, JSON or a form, but for its `model`; what comes back, whatever it is, goes to
-//! the client byte for byte. Embeddings alone are also [converted](super::embed).
+//! images, audio. The body goes on as it came, JSON or a form, but for its `model` and the `instructions` of the operator; what
+//! comes back, whatever it is, goes to the client byte for byte. Embeddings alone are also [converted](super::embed).
 
+mod length;
 mod multipart;
 pub(super) mod tap;
 
@@ -12,8 +13,10 @@ use bytes::Bytes;
 use super::envelope::{DecodeError, Envelope, look as look_at_json};
 use super::inject::{Injection, instruct};
 use super::ir::ApiError;
+use super::needs::{Needs, Size};
 use super::splice::{Edit, splice};
 use super::{ConvertError, Operation, Prepared, ReplyPlan, Target, Wire, embed, encode_error_event, quoted, rewritten};
+pub use length::Length;
 use multipart::Form;
 
 /// An endpoint that passes through.
@@ -197,6 +200,39 @@ impl<'a> Asked<'a> {
                 let message = format!("`/v1{}` takes JSON, and this body is a form", self.path.path());
                 Err(DecodeError { message, field: None })
             }
+        }
+    }
+
+    /// What the request needs of its model. Only the Responses API can ask for more than text.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        self.fields().filter(|_| self.path.takes_instructions()).map(Needs::of_response).unwrap_or_default()
+    }
+
+    /// About how many tokens of input it has; `None` where it is no text for a model, and where that cannot be read.
+    #[must_use]
+    pub fn length(&self, needs: &Needs) -> Option<Length> {
+        length::length(self.path, self.fields()?, needs)
+    }
+
+    /// The same, as exactly as it takes to compare it with limits of `least` and more; `longest`: of several prompts only the
+    /// longest counts.
+    #[must_use]
+    pub fn size(&self, needs: &Needs, least: u64, longest: bool) -> Option<Size> {
+        let read = || self.length(needs).map(|length| if longest { length.longest } else { length.all });
+        match self.path {
+            Path::Completions | Path::Responses | Path::ResponsesCompact => {
+                Size::read(self.fields()?.size(), needs, least, read)
+            }
+            Path::Embeddings
+            | Path::Moderations
+            | Path::ImageGenerations
+            | Path::ImageEdits
+            | Path::ImageVariations
+            | Path::Speech
+            | Path::Transcriptions
+            | Path::Translations
+            | Path::ResponsesInputTokens => None,
         }
     }
 
