@@ -909,6 +909,48 @@ async fn failures_of_other_endpoints_before_content_are_statuses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_of_other_endpoints_that_are_none_fail_and_fall_back() {
+    let failed = |error: &str| -> &'static str {
+        let body = r#"{"id":"r","object":"response","status":"failed","error":ERROR,"output":[],"usage":null}"#;
+        body.replace("ERROR", error).leak()
+    };
+    let broke = r#"{"code":"server_error","message":"oops"}"#;
+    let good = r#"{"id":"r","object":"response","status":"completed","error":null}"#;
+    let rules = "router_settings: {num_retries: 0, fallbacks: [{chat: [both]}]}\n";
+    for (path, body, status, message) in [
+        ("/responses", failed(broke), 500, "oops"),
+        ("/responses", failed(r#"{"code":"rate_limit_exceeded","message":"slow"}"#), 429, "slow"),
+        ("/responses", "", 502, "the upstream ended its answer before its end"),
+        ("/responses", "\n", 502, "the upstream ended its answer before its end"),
+        ("/responses", &good[..good.len() - 1], 502, "the upstream ended its answer before its end"),
+        ("/completions", "", 502, "the upstream ended its answer before its end"),
+        ("/completions", r#"{"choices":[{"text":"lo"#, 502, "the upstream ended its answer before its end"),
+        ("/embeddings", r#"{"data":[{"embedding":[0.5,"#, 502, "the upstream ended its answer before its end"),
+    ] {
+        let ask = || direct(path, r#"{"model":"chat","input":"x"}"#);
+        let got = rig("router_settings: {num_retries: 0}\n", vec![json_answer(200, body)]).ask(ask()).await;
+        assert_eq!((got.status, got.message().as_str()), (status, message), "{path} {body}");
+        let both = rig(rules, vec![json_answer(200, body), json_answer(200, good)]);
+        let got = both.ask(ask()).await;
+        assert_eq!((got.status, got.text.as_str()), (200, good), "{path} {body}");
+    }
+    // It is the request, and the client reads the same error as from a stream.
+    let wrong = r#"{"code":"invalid_prompt","message":"no"}"#;
+    let got = rig(rules, vec![json_answer(200, failed(wrong))]).ask(direct("/responses", r#"{"model":"chat"}"#)).await;
+    assert_eq!((got.status, got.text), (400, format!(r#"{{"error":{wrong}}}"#)));
+    // A response that failed without a word, and silence written down, are answers.
+    for (path, kind, body) in [
+        ("/responses", "application/json", failed("null")),
+        ("/audio/transcriptions", "text/plain", ""),
+        ("/audio/transcriptions", "text/plain", "[Music"),
+    ] {
+        let rig = rig("", vec![Step::Answer(200, kind, vec![Data(body)])]);
+        let got = rig.ask(direct(path, r#"{"model":"whisper"}"#)).await;
+        assert_eq!((got.status, got.text.as_str()), (200, body), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_passed_through_says_what_to_do() {
     let rig = rig("", vec![]);
     let cases = [

@@ -29,7 +29,7 @@ pub struct ReplyPlan {
 #[derive(Clone, Debug)]
 pub(super) enum How {
     Pass { answer_as: Option<String>, hide_usage: bool },
-    Direct { hide_usage: bool },
+    Direct { hide_usage: bool, empty: bool },
     Embed(embed::Plan),
     Translate { client: Wire, undo: Undo, how: Answering },
 }
@@ -63,9 +63,10 @@ impl ReplyPlan {
         Self::new(wire, operation, How::Pass { answer_as: None, hide_usage: false })
     }
 
-    /// A plan for what passes through as it is, of whatever form, but for usage that the client did not ask for.
-    pub(super) fn direct(hide_usage: bool) -> Self {
-        Self::new(Wire::OpenAiChat, Operation::Generate, How::Direct { hide_usage })
+    /// A plan for what passes through as it is, of whatever form, but for usage that the client did not ask for. `empty`: an
+    /// answer may be nothing.
+    pub(super) fn direct(hide_usage: bool, empty: bool) -> Self {
+        Self::new(Wire::OpenAiChat, Operation::Generate, How::Direct { hide_usage, empty })
     }
 
     /// A plan for embeddings of another wire.
@@ -95,13 +96,15 @@ impl ReplyPlan {
     pub fn whole(&self, body: &Bytes, stamp: Stamp<'_>) -> Result<Reply, Box<Failure>> {
         match &self.how {
             How::Pass { answer_as, .. } => self.pass(body, answer_as.as_deref()),
-            How::Direct { .. } => {
-                let seen = direct::tap::whole(body);
-                if seen.error {
-                    return Err(Box::new(self.failure(status_in(body).unwrap_or(502), body)));
-                }
-                Ok(Reply { body: body.clone(), usage: seen.usage })
-            }
+            How::Direct { empty, .. } => match direct::tap::whole(body) {
+                seen if seen.cut => Err(Box::new(Failure::cut(CUT))),
+                seen if seen.error => Err(Box::new(match direct::tap::failed(body) {
+                    Some(failure) => failure,
+                    None => self.failure(status_in(body).unwrap_or(502), body),
+                })),
+                _ if !empty && body.trim_ascii().is_empty() => Err(Box::new(Failure::cut(CUT))),
+                seen => Ok(Reply { body: body.clone(), usage: seen.usage }),
+            },
             How::Embed(plan) => plan.whole(body),
             How::Translate { client, undo, how } => {
                 let Some(client) = convert::inbound(*client) else {
@@ -129,7 +132,7 @@ impl ReplyPlan {
         };
         if seen.error || seen.cut {
             return Err(Box::new(match self.wire {
-                _ if seen.cut => Failure::cut("the upstream ended its answer before its end"),
+                _ if seen.cut => Failure::cut(CUT),
                 Wire::OpenAiChat | Wire::Gemini => self.failure(status_in(body).unwrap_or(502), body),
                 Wire::AnthropicMessages => anthropic::error::decode_event(body),
             }));
@@ -151,7 +154,7 @@ impl ReplyPlan {
                 let tap = Tap::new(self.wire, answer_as.clone(), *hide_usage);
                 Pipe::Tap(Box::new(tap.costed(self.costs.clone())))
             }
-            How::Direct { hide_usage } => Pipe::Tap(Box::new(Tap::direct(*hide_usage))),
+            How::Direct { hide_usage, .. } => Pipe::Tap(Box::new(Tap::direct(*hide_usage))),
             // Embeddings never come as a stream.
             How::Embed(_) => Pipe::Tap(Box::new(Tap::direct(false))),
             How::Translate { client, undo, how } => {
@@ -173,6 +176,8 @@ impl ReplyPlan {
         failure
     }
 }
+
+const CUT: &str = "the upstream ended its answer before its end";
 
 /// What was found in a whole answer.
 #[derive(Debug, Default)]
@@ -202,7 +207,11 @@ impl Seen {
     /// Reads a body, of which `answers` says whether it is an answer for all that it has an error. One that cannot be read
     /// shows nothing; it is passed on all the same.
     pub(super) fn of(body: &[u8], answers: fn(&Body<'_>) -> bool, usage_of: fn(&str) -> Usage) -> Self {
-        let Ok(text) = std::str::from_utf8(body) else { return Self::default() };
+        let text = match std::str::from_utf8(body) {
+            Ok(text) => text,
+            // It may end within a character.
+            Err(error) => return Self { cut: error.error_len().is_none(), ..Self::default() },
+        };
         let body = match serde_json::from_str::<Body<'_>>(text) {
             Ok(body) => body,
             Err(error) => return Self { cut: error.is_eof(), ..Self::default() },

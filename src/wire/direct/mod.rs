@@ -96,6 +96,11 @@ impl Path {
         matches!(self, Self::ImageEdits | Self::ImageVariations | Self::Transcriptions | Self::Translations)
     }
 
+    /// Whether an answer may be nothing: what was heard in silence, written as plain text.
+    fn may_be_silent(self) -> bool {
+        matches!(self, Self::Transcriptions | Self::Translations)
+    }
+
     /// Whether its answers are text that a model writes, and not numbers, pictures or sound.
     #[must_use]
     pub fn writes_text(self) -> bool {
@@ -264,7 +269,12 @@ impl<'a> Asked<'a> {
             }
         };
         if to.wire == Wire::OpenAiChat {
-            return Ok(Prepared { body, losses, betas: Vec::new(), reply: ReplyPlan::direct(hide_usage) });
+            return Ok(Prepared {
+                body,
+                losses,
+                betas: Vec::new(),
+                reply: ReplyPlan::direct(hide_usage, self.path.may_be_silent()),
+            });
         }
         let embedded = embed::prepare(&embed::decode(&body)?, to.wire, to.model, to.answer_as, to.on_loss)?;
         losses.extend(embedded.losses);

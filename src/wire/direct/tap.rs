@@ -7,9 +7,11 @@ use serde_json::value::RawValue;
 
 use crate::wire::fields::{fields, read_json};
 use crate::wire::ir::{Failure, Usage};
+use crate::wire::lax::{Lax, objects};
 use crate::wire::openai_chat::error;
 use crate::wire::pipe::Sign;
 use crate::wire::reply::Seen;
+use crate::wire::text::Str;
 
 /// The last events of audio and images, each ended by the transport: several images may come in one stream.
 const FINISHED: [&str; 4] =
@@ -17,26 +19,51 @@ const FINISHED: [&str; 4] =
 /// What begins the names of events whose end is known.
 const KNOWN: [&str; 5] = ["response.", "speech.", "transcript.", "image_generation.", "image_edit."];
 
-/// Reads a body. One that is no JSON shows nothing.
-pub(in crate::wire) fn whole(body: &[u8]) -> Seen {
-    #[derive(Default)]
-    struct Body<'a> {
-        usage: Option<&'a RawValue>,
-        error: Option<&'a RawValue>,
-        object: Option<&'a RawValue>,
-        data: Option<&'a RawValue>,
-        choices: Option<&'a RawValue>,
-    }
-    fields!(Body<'a> { usage, error, object, data, choices });
+/// A whole answer.
+#[derive(Default)]
+struct Body<'a> {
+    usage: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
+    object: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    choices: Option<&'a RawValue>,
+    status: Option<&'a RawValue>,
+}
+fields!(Body<'a> { usage, error, object, data, choices, status });
 
-    let Ok(body) = read_json::<Body<'_>>(body) else { return Seen::default() };
+impl<'a> Body<'a> {
+    /// The error of a response that failed, which its status does not say.
+    fn failed(&self) -> Option<&'a RawValue> {
+        let failed = self.status.is_some_and(|status| status.get() == r#""failed""#);
+        self.error.filter(|error| failed && error.get().starts_with('{'))
+    }
+}
+
+/// Reads a body. One that is no JSON shows nothing, but for JSON that ends early.
+pub(in crate::wire) fn whole(body: &[u8]) -> Seen {
+    let object = body.trim_ascii_start().starts_with(b"{");
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => text,
+        // It may end within a character.
+        Err(error) => return Seen { cut: object && error.error_len().is_none(), ..Seen::default() },
+    };
+    let body = match serde_json::from_str::<Body<'_>>(text) {
+        Ok(body) => body,
+        Err(error) => return Seen { cut: object && error.is_eof(), ..Seen::default() },
+    };
+    let answers = body.object.or(body.data).or(body.choices).is_some() && body.failed().is_none();
     Seen {
-        // A response that failed has an error as well, and is an answer all the same.
-        error: body.error.is_some() && body.object.or(body.data).or(body.choices).is_none(),
+        // An answer may hold an error as well.
+        error: body.error.is_some() && !answers,
         cut: false,
         model: None,
         usage: body.usage.map(|usage| usage_of(usage.get())).unwrap_or_default(),
     }
+}
+
+/// The failure of a response that failed, as its stream would tell of it.
+pub(in crate::wire) fn failed(body: &[u8]) -> Option<Failure> {
+    read_json::<Body<'_>>(body).ok()?.failed().map(|error| within(error.get()))
 }
 
 /// Reads a usage object: of completions and embeddings (`prompt_tokens`), or of the newer endpoints (`input_tokens`, which
@@ -135,10 +162,7 @@ pub(in crate::wire) fn event(name: Option<&[u8]>, data: &[u8], open: bool) -> Si
                 return Sign { content: true, last: true, usage, ..Sign::default() };
             }
             // Without words of its own it is followed by an `error` event that has them.
-            let failure = error.map(|error| {
-                let wrapped = [b"{\"error\":", error.get().as_bytes(), b"}"].concat();
-                failure(&wrapped)
-            });
+            let failure = error.map(|error| within(error.get()));
             Sign { usage, failure, ..Sign::default() }
         }
         "response.created" | "response.queued" | "response.in_progress" => Sign::default(),
@@ -153,11 +177,52 @@ pub(in crate::wire) fn event(name: Option<&[u8]>, data: &[u8], open: bool) -> Si
     }
 }
 
+/// The failure that the `error` of a response tells of.
+fn within(error: &str) -> Failure {
+    failure(&[b"{\"error\":", error.as_bytes(), b"}"].concat())
+}
+
+/// The codes by which a response tells that the request was at fault (OpenAI API reference, `ResponseErrorCode`, 2026-11).
+const REFUSED: [&str; 15] = [
+    "invalid_prompt",
+    "invalid_image",
+    "invalid_image_format",
+    "invalid_base64_image",
+    "invalid_image_url",
+    "invalid_image_mode",
+    "image_too_large",
+    "image_too_small",
+    "image_parse_error",
+    "image_content_policy_violation",
+    "image_file_too_large",
+    "image_file_not_found",
+    "unsupported_image_media_type",
+    "empty_image_file",
+    "failed_to_download_image",
+];
+
 /// The failure that an event tells of: its fields are at the top, or within `error`.
 fn failure(data: &[u8]) -> Failure {
+    #[derive(Default)]
+    struct Around<'a> {
+        error: Lax<Coded<'a>>,
+    }
+    fields!(Around<'a> { error });
+    #[derive(Default)]
+    struct Coded<'a> {
+        code: Lax<Str<'a>>,
+    }
+    fields!(Coded<'a> { code });
+    objects!(Coded<'a>);
+
     let body = bytes::Bytes::copy_from_slice(data);
     let nested = read_json::<Event<'_>>(data).is_ok_and(|event| event.error.is_some());
-    let status = if nested { error::status_in(data) } else { error::status_in(&[b"{\"error\":", data, b"}"].concat()) };
+    let wrapped = if nested { body.clone() } else { [b"{\"error\":", data, b"}"].concat().into() };
+    let refused = || {
+        let code = read_json::<Around<'_>>(&wrapped).ok()?.error.0?.code.0?;
+        REFUSED.contains(&code.as_str()).then_some(400)
+    };
+    let status = error::status_in(&wrapped).or_else(refused);
     let mut failure = error::decode(status.unwrap_or(502), &body);
     // As the body of an answer it would have another form.
     failure.body = nested.then_some(body);
@@ -262,7 +327,14 @@ mod tests {
                 false,
                 (Some(5), Some(5), Some(4)),
             ),
-            (r#"{"object":"response","status":"failed","error":{"code":"server_error"}}"#, false, (None, None, None)),
+            (r#"{"object":"response","status":"failed","error":{"code":"server_error"}}"#, true, (None, None, None)),
+            (r#"{"object":"response","status":"failed","error":null}"#, false, (None, None, None)),
+            (r#"{"object":"response","status":"incomplete","error":{"code":"x"}}"#, false, (None, None, None)),
+            (
+                r#"{"object":"response","output":[{"status":"failed"}],"status":"completed","error":null}"#,
+                false,
+                (None, None, None),
+            ),
             (r#"{"error":{"message":"no credits","code":402}}"#, true, (None, None, None)),
             (r#"{"text":"hello","usage":{"type":"duration","seconds":3}}"#, false, (None, None, None)),
             ("1\n00:00:00,000 --> 00:00:01,000\nHello", false, (None, None, None)),
@@ -271,6 +343,39 @@ mod tests {
             let seen = whole(body.as_bytes());
             assert_eq!(seen.error, error, "{body}");
             assert_eq!((seen.usage.input, seen.usage.output, seen.usage.cache_read), usage, "{body}");
+            assert!(!seen.cut, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_response_that_failed_fails_as_its_stream_does() {
+        for (error, status, kind) in [
+            (r#"{"code":"server_error","message":"oops"}"#, 500, FailureKind::Server),
+            (r#"{"code":"rate_limit_exceeded","message":"oops"}"#, 429, FailureKind::RateLimited),
+            (r#"{"code":"vector_store_timeout","message":"oops"}"#, 502, FailureKind::Server),
+            // The request is at fault, wherever it goes.
+            (r#"{"code":"invalid_prompt","message":"oops"}"#, 400, FailureKind::BadRequest),
+            (r#"{"code":"failed_to_download_image","message":"oops"}"#, 400, FailureKind::BadRequest),
+            (r#"{"code":"image_content_policy_violation","message":"oops"}"#, 400, FailureKind::Filtered),
+        ] {
+            let body = format!(r#"{{"object":"response","error":{error},"status":"failed","output":[]}}"#);
+            let whole = failed(body.as_bytes()).unwrap();
+            let streamed = format!(r#"{{"type":"response.failed","response":{body}}}"#);
+            assert_eq!(event(None, streamed.as_bytes(), true).failure.as_ref(), Some(&whole), "{error}");
+            assert_eq!((whole.status, whole.kind, whole.message.as_str()), (status, kind, "oops"), "{error}");
+            assert_eq!(whole.body.as_deref(), Some(format!(r#"{{"error":{error}}}"#).as_bytes()));
+        }
+    }
+
+    #[test]
+    fn json_that_ends_early_is_cut() {
+        let body = r#" {"object":"response","output":[{"text":"{é"}],"usage":{"input_tokens":3}} "#.as_bytes();
+        for end in 2..body.len() {
+            let want = end < body.len() - 1;
+            assert_eq!(whole(&body[..end]).cut, want, "{end}");
+        }
+        for text in ["[Music", "\"Hello", "ID3", "1\n00:00", "{no JSON", ""] {
+            assert!(!whole(text.as_bytes()).cut, "{text}");
         }
     }
 }

@@ -115,7 +115,10 @@ fn words(value: &Value) -> Option<String> {
 fn kind_of(code: &str) -> Option<FailureKind> {
     Some(match code {
         "context_length_exceeded" | "string_above_max_length" | "request_too_large" => FailureKind::TooLong,
-        "content_filter" | "content_policy_violation" | "ResponsibleAIPolicyViolation" => FailureKind::Filtered,
+        "content_filter"
+        | "content_policy_violation"
+        | "image_content_policy_violation"
+        | "ResponsibleAIPolicyViolation" => FailureKind::Filtered,
         "rate_limit_exceeded"
         | "insufficient_quota"
         | "rate_limit_error"
