@@ -339,7 +339,10 @@ impl<'a> Run<'a> {
                     Fate::Final => return Err(refusal),
                     Fate::Unfit => {
                         self.plan.unfit(member);
-                        self.last.get_or_insert(refusal);
+                        // Of a group that stands in for another it says nothing to the client.
+                        if self.plan.fell_back() == 0 {
+                            self.last.get_or_insert(refusal);
+                        }
                     }
                     Fate::Failed(how) => {
                         if !(self.hurried(&how, &lease, &deployment, record.stream) || of_request(&how, stage, looked))

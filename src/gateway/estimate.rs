@@ -61,9 +61,15 @@ pub(super) fn guess(asked: &Asked<'_>, unbounded: u64, limited: bool) -> (Guess,
     (Guess { input, output: most, cost: dearest, counted, paid }, unpriced && paid)
 }
 
-/// The system prompts that are put into a conversation, by their length.
+/// The system prompts that are put into the request, by their length.
 fn prompts(asked: &Asked<'_>) -> u64 {
-    let Looked::Chat(_, Operation::Generate) = asked.looked else { return 0 };
+    let gets = match asked.looked {
+        Looked::Chat(_, operation) => *operation == Operation::Generate,
+        Looked::Direct(_, path) => path.takes_instructions() && *path != Path::ResponsesInputTokens,
+    };
+    if !gets {
+        return 0;
+    }
     let own = asked.request.caller.principal().and_then(|principal| principal.key.system_prompt.as_ref());
     let all = asked.request.state.settings.prompts.of(&asked.group.name);
     let size = all.iter().map(|prompt| prompt.template.size()).sum::<usize>() + own.map_or(0, String::len);

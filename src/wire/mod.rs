@@ -225,10 +225,8 @@ fn translate(envelope: &Envelope<'_>, operation: Operation, to: &Target<'_>) -> 
         return Err(DecodeError { message, field: None }.into());
     };
     let mut losses = Losses::new(to.on_loss).named(client.names());
-    for name in to.drop.iter().filter(|name| envelope.has(name)) {
-        let loss = taken_out(name.clone());
-        losses.setting(loss.field, loss.why);
-    }
+    // What the operator takes out, or the gateway has heeded, is no loss of the conversion's.
+    let mut lost: Vec<Loss> = to.drop.iter().filter(|name| envelope.has(name)).cloned().map(taken_out).collect();
     let mut request = client.decode(&envelope.keeping(|name| !to.drop.iter().any(|drop| drop == name)))?;
     defaults::fill(&mut request, to.wire, to.defaults);
     let upstream = Upstream { model: to.model, profile: to.profile };
@@ -243,7 +241,8 @@ fn translate(envelope: &Envelope<'_>, operation: Operation, to: &Target<'_>) -> 
         costs: None,
     };
     let reply = ReplyPlan::new(to.wire, operation, How::Translate { client: from, undo: encoded.undo, how });
-    Ok(Prepared { body: Bytes::from(encoded.body), losses: losses.settle()?, betas: encoded.betas, reply })
+    lost.extend(losses.settle()?);
+    Ok(Prepared { body: Bytes::from(encoded.body), losses: lost, betas: encoded.betas, reply })
 }
 
 fn edit(

@@ -494,6 +494,8 @@ async fn a_deployment_that_cannot_be_told_is_passed_over() {
         ("claude", seed, "", 400),
         ("first", "", "c", 200),
         ("first", seed, "b", 200),
+        // What the gateway heeds itself is no loss of the conversion's.
+        ("claude", r#""num_retries":0,"tags":["x"]"#, "c", 200),
     ] {
         let world = World::new(&configuration(&groups, rest), &[]);
         let seen = world.ask(ask(model, fields)).await;
@@ -707,10 +709,12 @@ async fn a_fallback_that_cannot_help_hides_no_shortage() {
     let tools = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
     let completions = || post("/v1/completions", r#"{"model":"first","prompt":"hi"}"#);
     let chats = || ask("first", tools);
-    let cases: [(&str, &str, &str, Asks<'_>); 3] = [
+    let seeded = || ask("first", r#""seed":7"#);
+    let cases: [(&str, &str, &str, Asks<'_>); 4] = [
         ("over its rate", second, rpm, &chats),
         ("of another wire", claude, "", &completions),
         ("without tools", blind, "", &chats),
+        ("without a seed", claude, "feathergate: {on_loss: reject}\n", &seeded),
     ];
     for (what, fallback, rest, request) in cases {
         for (dead, status, class, wait) in
