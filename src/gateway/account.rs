@@ -10,7 +10,7 @@ use super::estimate::Guess;
 use super::keeper::{Keeper, SETTLE_TIME};
 use super::pipeline::{Looked, Refused, Request};
 use super::twins::{Twin, twin};
-use super::{Gateway, denied, estimate, redact};
+use super::{Gateway, denied, estimate};
 use crate::config::settings::{Group, Shared};
 use crate::meter::Money;
 use crate::meter::ledger::{Estimate, Over, STEP, STEPS, Standing};
@@ -155,8 +155,8 @@ impl Opening {
             account.told = principal.map(|principal| Told { principal, scopes, step });
         }
         if let Some((account, record)) = slot.open(account) {
-            let (keeper, settlement) = account.settlement(&record);
-            keeper.settle(&settlement, SETTLE_TIME).await;
+            let (keeper, mut settlement) = account.settlement(&record);
+            keeper.settle(&mut settlement, SETTLE_TIME).await;
         }
         Ok(())
     }
@@ -410,8 +410,8 @@ impl Account {
         entry.attempts = record.attempt;
         entry.error = record.error_class.map(str::to_owned);
         if bodies {
-            entry.request_body = record.request_body.as_deref().map(redact::redacted);
-            entry.response_body = record.response_body.as_deref().map(redact::redacted);
+            entry.request_body.clone_from(&record.request_body);
+            entry.response_body.clone_from(&record.response_body);
         }
         (keeper, Settlement { hold, used, entry: Some(*entry) })
     }

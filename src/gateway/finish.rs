@@ -48,8 +48,8 @@ impl After {
             observer.emit(&record);
             accounts.extend(account.map(|account| account.settlement(&record)));
         }
-        let settled = accounts.into_iter().map(|(keeper, settlement)| async move {
-            keeper.settle(&settlement, AFTER_TIME).await;
+        let settled = accounts.into_iter().map(|(keeper, mut settlement)| async move {
+            keeper.settle(&mut settlement, AFTER_TIME).await;
         });
         join_all(settled).await;
     }

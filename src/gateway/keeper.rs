@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::time::{sleep, timeout};
 
 use super::caller::Principal;
+use super::redact::redacted;
 use crate::admin::Admin;
 use crate::meter::Money;
 use crate::meter::ledger::Estimate;
@@ -362,8 +363,14 @@ impl Keeper {
         admitted
     }
 
-    /// Settles a request, trying again for so long. Nobody waits for it but whoever ends the process.
-    pub(super) async fn settle(&self, settlement: &Settlement, time: Duration) {
+    /// Settles a request, trying again for so long. Nobody waits for it but whoever ends the process: so it is here that
+    /// bodies are redacted.
+    pub(super) async fn settle(&self, settlement: &mut Settlement, time: Duration) {
+        let entry = settlement.entry.iter_mut();
+        for body in entry.flat_map(|entry| [&mut entry.request_body, &mut entry.response_body]).flatten() {
+            *body = redacted(body);
+        }
+        let settlement = &*settlement;
         let settled = async {
             let mut wait = SETTLE_WAIT;
             loop {
@@ -453,7 +460,7 @@ struct Waiting {
 
 impl Waiting {
     async fn settle(mut self, time: Duration) {
-        if let Some(settlement) = &self.settlement {
+        if let Some(settlement) = &mut self.settlement {
             self.keeper.settle(settlement, time).await;
         }
         self.settlement = None;
