@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::keeper::Keeper;
 use crate::admin::settings::{PRICES, REDIRECTS, book, redirects};
-use crate::config::settings::{Alias, Deployment, Group, Settings};
+use crate::config::settings::{Alias, Deployment, Settings};
 use crate::meter::{Book, Pricing};
 use crate::observe::clock;
 use crate::store::{Kind, StoreError};
@@ -36,9 +36,9 @@ impl Overlay {
         }
         let mut settings = Settings::clone(settings);
         if !self.prices.entries.is_empty() {
-            for group in &mut settings.groups {
-                self.price(group);
-            }
+            let mut books = Books { over: &self.prices, merged: Vec::new() };
+            let deployments = settings.groups.iter_mut().flat_map(|group| &mut group.deployments);
+            deployments.for_each(|deployment| books.price(deployment));
         }
         if !self.redirects.is_empty() {
             settings.aliases.retain(|alias| !self.redirects.iter().any(|(from, _)| *from == alias.name));
@@ -51,14 +51,52 @@ impl Overlay {
         }));
         Arc::new(settings)
     }
+}
 
-    fn price(&self, group: &mut Group) {
-        for deployment in &mut group.deployments {
-            let before = &deployment.pricing;
-            let entries = self.prices.entries.iter().chain(&before.book.entries).cloned().collect();
-            let pricing = Pricing { book: Arc::new(Book { entries }), ..Pricing::clone(before) };
-            let price = Arc::new(pricing.price(deployment.vendor.name, &deployment.model));
-            *deployment = Arc::new(Deployment { price, pricing: Arc::new(pricing), ..Deployment::clone(deployment) });
+/// Prices laid over books. There are many deployments and few books, nearly always one: each is merged once, and shared.
+struct Books<'a> {
+    over: &'a Book,
+    /// A book of the file, and the same with the prices over it.
+    merged: Vec<(Arc<Book>, Arc<Book>)>,
+}
+
+impl Books<'_> {
+    fn price(&mut self, deployment: &mut Arc<Deployment>) {
+        let before = &deployment.pricing;
+        let pricing = Pricing { book: self.merged(&before.book), ..Pricing::clone(before) };
+        let price = Arc::new(pricing.price(deployment.vendor.name, &deployment.model));
+        *deployment = Arc::new(Deployment { price, pricing: Arc::new(pricing), ..Deployment::clone(deployment) });
+    }
+
+    fn merged(&mut self, before: &Arc<Book>) -> Arc<Book> {
+        if let Some((_, merged)) = self.merged.iter().find(|(book, _)| Arc::ptr_eq(book, before)) {
+            return Arc::clone(merged);
+        }
+        let entries = self.over.entries.iter().chain(&before.entries).cloned().collect();
+        let merged = Arc::new(Book { entries });
+        self.merged.push((Arc::clone(before), Arc::clone(&merged)));
+        merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::Document;
+    use crate::config::resolve::resolve;
+
+    #[test]
+    fn a_book_is_merged_once_for_all_deployments() {
+        let entry = "- {model_name: m, litellm_params: {model: openai/gpt-5, api_key: k}}\n";
+        let prices = "feathergate: {prices: {gpt-5: {input_cost_per_token: 0.000002}}}\n";
+        for yaml in [format!("model_list:\n{}", entry.repeat(3)), format!("model_list:\n{}{prices}", entry.repeat(3))] {
+            let settings = Arc::new(resolve(&Document::parse("a.yaml", &yaml).unwrap(), &|_| None).unwrap().settings);
+            let set = book(r#"{"gpt-*":{"input_cost_per_token":0.000001}}"#).unwrap();
+            let over = Overlay { prices: set, redirects: Vec::new() }.over(&settings);
+            let [first, others @ ..] = over.groups[0].deployments.as_slice() else { panic!("there is none") };
+            assert!(others.len() == 2 && others.iter().all(|it| Arc::ptr_eq(&it.pricing.book, &first.pricing.book)));
+            assert_eq!(first.pricing.book.entries.len(), 1 + usize::from(yaml.contains("prices")));
+            assert_eq!(first.price.base.input, Some(1_000_000));
         }
     }
 }
