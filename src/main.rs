@@ -16,6 +16,8 @@ use feathergate::config::raw::Document;
 use feathergate::config::resolve::{self, Resolved};
 use feathergate::config::settings::Settings;
 #[cfg(feature = "server")]
+use feathergate::config::settings::StoreSettings;
+#[cfg(feature = "server")]
 use feathergate::front::server::{self, Reload, Stamps};
 use feathergate::front::stores::{self, Means};
 #[cfg(feature = "server")]
@@ -183,6 +185,7 @@ fn serve(config: Option<PathBuf>, bind: Option<String>) -> Result<ExitCode, Stri
     if exposure == Exposure::Public && unguarded(&settings) {
         return Err(needs_key(&bind));
     }
+    let store = settings.store.clone();
     runtime(parallelism())?.block_on(async {
         let listener = tokio::net::TcpListener::bind(address)
             .await
@@ -193,7 +196,7 @@ fn serve(config: Option<PathBuf>, bind: Option<String>) -> Result<ExitCode, Stri
             keeper.ready().await.map_err(|error| error.to_string())?;
         }
         let _ = writeln!(std::io::stderr(), "feathergate {} listening on http://{local}", env!("CARGO_PKG_VERSION"));
-        let reload = FileReload { path, files, seen, exposure };
+        let reload = FileReload { path, files, seen, exposure, store };
         server::serve(gateway, listener, exposure, reload).await.map_err(|error| format!("the server failed: {error}"))
     })?;
     Ok(ExitCode::SUCCESS)
@@ -299,6 +302,8 @@ struct FileReload {
     files: Vec<PathBuf>,
     seen: Stamps,
     exposure: Exposure,
+    /// What was said of the store when it was opened.
+    store: StoreSettings,
 }
 
 #[cfg(feature = "server")]
@@ -320,6 +325,9 @@ impl Reload for FileReload {
                 tracing::error!("the new configuration is refused, the last one stays: it has no master key");
             }
             Ok(settings) => {
+                for stays in stores::stays(&self.store, &settings.store) {
+                    tracing::warn!("{stays}");
+                }
                 gateway.reload(settings);
                 tracing::info!("the configuration was read again");
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::secret::{Text, describe};
-use crate::config::settings::{Settings, StorePlace};
+use crate::config::settings::{Settings, StorePlace, StoreSettings};
 use crate::gateway::Keeper;
 use crate::gateway::secrets::SecretSource;
 use crate::store::memory::Memory;
@@ -55,6 +55,36 @@ pub async fn keeper(settings: &Settings, means: Means<'_>) -> Result<Option<Arc<
         },
     };
     Ok(Some(Keeper::new(store, dormant)))
+}
+
+/// What a new configuration says of the store otherwise than the one with which it was opened, and what becomes of that: a store
+/// that is open stays as it is.
+#[must_use]
+pub fn stays(opened: &StoreSettings, said: &StoreSettings) -> Vec<&'static str> {
+    let place = (place(&opened.place) != place(&said.place)).then_some(
+        "`feathergate.store` is another one now; the store that was opened at the start stays in use until the program is \
+         started anew",
+    );
+    let times = |store: &StoreSettings| (store.keep_requests, store.keep_days);
+    let times = (times(opened) != times(said)).then_some(
+        "`keep_requests` and `keep_days` of `feathergate.store` have changed; those of the start hold until the program is \
+         started anew",
+    );
+    place.into_iter().chain(times).collect()
+}
+
+/// What tells one place from another.
+fn place(place: &StorePlace) -> (u8, &std::ffi::OsStr) {
+    match place {
+        StorePlace::Unsaid => (0, "".as_ref()),
+        StorePlace::None => (1, "".as_ref()),
+        StorePlace::Memory => (2, "".as_ref()),
+        StorePlace::Sqlite(path) => (3, path.as_os_str()),
+        StorePlace::Dynamo(table) => (4, table.as_ref()),
+        StorePlace::Postgres(Text::Known(url)) => (5, url.expose().as_ref()),
+        StorePlace::Postgres(Text::Parameter(name)) => (6, name.as_str().as_ref()),
+        StorePlace::Postgres(Text::Unset(name)) => (7, name.as_ref()),
+    }
 }
 
 fn millis(time: Duration) -> u64 {
@@ -109,4 +139,39 @@ async fn postgres(url: &Text, means: &Means<'_>, _: Keep) -> Result<Arc<dyn Stor
 #[cfg(not(all(feature = "sqlite", feature = "dynamodb", feature = "postgres")))]
 fn absent(feature: &str) -> String {
     format!("this build has no such store (feature `{feature}`)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::Document;
+    use crate::config::resolve::resolve;
+
+    #[test]
+    fn what_an_open_store_does_not_follow_is_told() {
+        let said = |store: &str| {
+            let entry = "- {model_name: m, litellm_params: {model: openai/gpt-5, api_key: k}}";
+            let yaml = format!("model_list:\n{entry}\nfeathergate: {{store: {store}}}\n");
+            resolve(&Document::parse("a.yaml", &yaml).unwrap(), &|_| None).unwrap().settings.store
+        };
+        for (before, after, want) in [
+            ("null", "null", ""),
+            ("null", "false", "`feathergate.store`"),
+            ("sqlite:a.db", "{url: 'sqlite:a.db', strict_pricing: true, on_error: open, store_bodies: true}", ""),
+            ("sqlite:a.db", "sqlite:b.db", "`feathergate.store`"),
+            ("memory", "none", "`feathergate.store`"),
+            ("'dynamodb:one'", "'dynamodb:two'", "`feathergate.store`"),
+            ("'postgres://u:one@h/d'", "'postgres://u:two@h/d'", "`feathergate.store`"),
+            ("'postgres://u:one@h/d'", "'postgres://u:one@h/d'", ""),
+            ("'ssm:/one'", "'ssm:/two'", "`feathergate.store`"),
+            ("'ssm:/one'", "'postgres://u:one@h/d'", "`feathergate.store`"),
+            ("memory", "{url: memory, keep_requests: 7d}", "`keep_requests`"),
+            ("memory", "{url: memory, keep_days: 7d}", "`keep_requests`"),
+            ("memory", "{url: none, keep_days: 7d}", "`feathergate.store` `keep_requests`"),
+        ] {
+            let told = stays(&said(before), &said(after));
+            let told: Vec<&str> = told.into_iter().filter_map(|told| told.split(' ').next()).collect();
+            assert_eq!(told.join(" "), want, "{before} {after}");
+        }
+    }
 }
