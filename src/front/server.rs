@@ -93,18 +93,23 @@ pub async fn serve(
     let _ = closing.send(true);
     tracing::info!("finishing the open requests; a second signal ends at once");
     tokio::select! {
-        ended = timeout(DRAIN, closing.closed()) => if ended.is_err() {
-            tracing::warn!("some requests did not finish in time");
-        },
-        _ = terminate.recv() => tracing::warn!("ended with open requests"),
-        _ = interrupt.recv() => tracing::warn!("ended with open requests"),
+        () = ended(&gateway, &closing) => {}
+        _ = terminate.recv() => tracing::warn!("ended with open requests or accounts"),
+        _ = interrupt.recv() => tracing::warn!("ended with open requests or accounts"),
+    }
+    Ok(())
+}
+
+/// Waits for the open requests, and then for their accounts, each for so long.
+async fn ended(gateway: &Gateway, closing: &watch::Sender<bool>) {
+    if timeout(DRAIN, closing.closed()).await.is_err() {
+        tracing::warn!("some requests did not finish in time");
     }
     if let Some(keeper) = gateway.keeper()
         && timeout(SETTLE, keeper.settled()).await.is_err()
     {
         tracing::warn!("some requests could not be settled; they stay charged at their estimates");
     }
-    Ok(())
 }
 
 /// Deletes what is past its time, beside everything else.

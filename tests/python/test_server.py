@@ -6,8 +6,11 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -169,6 +172,19 @@ def test_sigterm_and_sigint_when_idle(fake: FakeProvider, gateway: Start) -> Non
         idle.close()
 
 
+def test_a_second_signal_ends_at_once_also_while_accounts_settle(fake: FakeProvider, gateway: Start, tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    server = gateway(scenarios(fake.url, "ok", store=f"sqlite:{file}"))
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert chat(server.url).status == 200
+        server.signal(signal.SIGTERM)
+        eventually(lambda: refuses(server))
+        assert server.running
+        server.signal(signal.SIGTERM)
+        assert server.wait(10) == 0
+
+
 def replace_config(server: Gateway, text: str) -> None:
     """As editors do: a new file in the place of the old."""
     new = server.config.with_suffix(".new")
@@ -219,6 +235,17 @@ def test_a_file_that_is_gone_for_a_moment(server: Gateway) -> None:
     server.wait_for_log(lambda line: line["level"] in ("ERROR", "WARN"))
     assert chat(server.url).status == 200
     server.config.write_text(text)
+
+
+def test_a_store_that_is_open_stays_and_that_is_said(fake: FakeProvider, gateway: Start, tmp_path: Path) -> None:
+    server = gateway(scenarios(fake.url, "ok", store="memory"))
+    other = tmp_path / "other.db"
+    change_config(server, scenarios(fake.url, "ok", store={"url": f"sqlite:{other}", "keep_days": "7d"}))
+    server.signal(signal.SIGHUP)
+    for key in ("`feathergate.store`", "`keep_days`"):
+        server.wait_for_log(lambda line, key=key: line["level"] == "WARN" and key in line["message"] and "started anew" in line["message"])
+    assert chat(server.url).status == 200
+    assert not other.exists()
 
 
 def test_the_master_key_can_be_changed_by_reload(server: Gateway, fake: FakeProvider) -> None:
