@@ -6,6 +6,10 @@ use std::collections::HashMap;
 use super::{Admission, Change, Claim, Held, Hold};
 use crate::meter::ledger::{Estimate, Ledger};
 
+/// How long a settled request is known again where its entry is not kept, in milliseconds. Who settles tries again within
+/// seconds.
+pub(super) const REMEMBERED: u64 = 86_400_000;
+
 /// Counts a claim in all its scopes or in none. `ledgers` holds what is known of them; of one that is not in it, nothing is used.
 pub(super) fn admit(ledgers: &mut HashMap<String, Ledger>, claim: &Claim, now: u64) -> Admission {
     let unused = Ledger::default();

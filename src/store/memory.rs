@@ -1,6 +1,7 @@
-//! A store that ends with the process: for tests, and the plainest reading of what [`Store`] asks for.
+//! A store that ends with the process, and with it all keys, limits and records: for a try and for tests, and the plainest
+//! reading of what [`Store`] asks for.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt as _;
@@ -23,7 +24,8 @@ struct Inner {
     ledgers: HashMap<String, Ledger>,
     documents: BTreeMap<(Kind, String), Document>,
     entries: BTreeMap<String, Entry>,
-    settled: HashSet<String>,
+    /// The requests whose entries are not kept, and when they were.
+    settled: HashMap<String, u64>,
     days: BTreeMap<[String; 5], Sums>,
     audit: BTreeMap<String, Audit>,
 }
@@ -46,15 +48,20 @@ impl Inner {
             books::settle(&mut self.ledgers, hold, settlement.used, now);
         }
         let Some(entry) = &settlement.entry else { return };
-        if !self.settled.insert(entry.id.clone()) {
+        // What is written stays as it is.
+        let before = if keep.requests > 0 {
+            let before = self.entries.contains_key(&entry.id);
+            self.entries.entry(entry.id.clone()).or_insert_with(|| entry.clone());
+            before
+        } else {
+            self.settled.insert(entry.id.clone(), entry.time).is_some()
+        };
+        if before {
             return;
         }
         let day = [entry.day(), entry.key.clone(), entry.team.clone(), entry.model.clone(), entry.upstream.clone()];
         let sums = self.days.entry(day).or_default();
         *sums = sums.plus(&entry.sums());
-        if keep.requests > 0 {
-            self.entries.insert(entry.id.clone(), entry.clone());
-        }
     }
 
     fn put(&mut self, place: (Kind, String), document: Option<Document>) -> Option<Document> {
@@ -204,10 +211,39 @@ impl Store for Memory {
             inner.documents.retain(|_, document| document.ends.is_none_or(|ends| ends > now));
             let kept = now.saturating_sub(self.keep.requests);
             inner.entries.retain(|_, entry| entry.time >= kept);
+            inner.settled.retain(|_, time| *time >= now.saturating_sub(books::REMEMBERED));
             let first = super::usage::day(now.saturating_sub(self.keep.days));
             inner.days.retain(|[day, ..], _| *day >= first);
             Ok(())
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::ledger::Estimate;
+
+    /// 2026-11-21T01:00:00Z.
+    const NOW: u64 = 1_795_222_800_000;
+
+    #[test]
+    fn what_was_settled_is_remembered_for_as_long_as_it_may_be_settled_again() {
+        for (requests, settled, entries) in [(0, 2, 0), (Keep::default().requests, 0, 3)] {
+            let store = Memory::new(Keep { requests, ..Keep::default() });
+            let settle = |time: u64| {
+                let entry = Entry { id: format!("{time:013}-a"), time, ..Entry::default() };
+                let settlement = Settlement { hold: None, used: Estimate::default(), entry };
+                store.settle(&settlement, NOW).now_or_never().unwrap().unwrap();
+            };
+            let times = [NOW - books::REMEMBERED - 1, NOW - books::REMEMBERED, NOW];
+            times.into_iter().for_each(settle);
+            store.sweep(NOW).now_or_never().unwrap().unwrap();
+            let kept = |inner: &Inner| (inner.settled.len(), inner.entries.len());
+            assert_eq!(kept(&store.inner()), (settled, entries));
+            times.into_iter().skip(1).for_each(settle);
+            assert_eq!(store.inner().days.values().map(|sums| sums.requests).sum::<u64>(), 3);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What has to hold across requests and processes: keys, limits, and the record of what was spent.
 //!
-//! [`Store`] has a verb for each thing that must happen as one. [`memory`] serves tests; the others keep what they are told. All
-//! of them pass the one suite in `tests/store.rs`, and all count as [`crate::meter::ledger`] does.
+//! [`Store`] has a verb for each thing that must happen as one. [`memory`] forgets all with the process; the others keep what they are told.
+//! All of them pass the one suite in `tests/store.rs`, and all count as [`crate::meter::ledger`] does.
 //!
 //! Times are arguments, in Unix milliseconds. Nothing here knows of HTTP.
 
@@ -21,7 +21,7 @@ pub mod usage;
 
 use futures::future::BoxFuture;
 
-use crate::meter::ledger::{Estimate, Ledger, Limits, Measure, Over, Stamp, Standing};
+use crate::meter::ledger::{Estimate, Ledger, Limits, Over, Stamp, Standing};
 use usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery};
 
 /// Where keys, limits and records are kept.
@@ -311,16 +311,4 @@ pub struct Audit {
     pub before: Option<String>,
     /// JSON of it after.
     pub after: Option<String>,
-}
-
-/// A limit in the words of its users.
-#[must_use]
-pub fn measure_name(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Budget => "budget",
-        Measure::Quota => "token quota",
-        Measure::Requests => "requests per minute",
-        Measure::Tokens => "tokens per minute",
-        Measure::Parallel => "parallel requests",
-    }
 }

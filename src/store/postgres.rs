@@ -254,7 +254,7 @@ async fn sweep(client: &Client, keep: Keep, now: u64) -> Result<bool, Failed> {
     for (table, past, end) in [
         ("documents", "ends <= $1", Value::whole(now)),
         ("entries", "time < $1", before(keep.requests)),
-        ("settled", "time < $1", before(sql::REMEMBERED)),
+        ("settled", "time < $1", before(books::REMEMBERED)),
         ("days", "day < $1", Value::Text(first)),
     ] {
         let sql =

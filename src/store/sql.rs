@@ -33,10 +33,6 @@ pub(super) const ACT: &str = "INSERT INTO audit (id, body) VALUES ($1, $2) ON CO
 pub(super) const AUDIT: &str = "SELECT body FROM audit ORDER BY id DESC LIMIT $1";
 pub(super) const AUDIT_BEFORE: &str = "SELECT body FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
 
-/// How long a settled request is known again where its entry is not kept, or not as long, in milliseconds. Who settles tries
-/// again within seconds.
-pub(super) const REMEMBERED: u64 = 86_400_000;
-
 /// The columns of [`Sums`], in the order of [`figures`].
 pub(super) const SUMS: [&str; 11] = [
     "requests",

@@ -221,7 +221,7 @@ impl Batch<'_> {
         for (sql, end) in [
             (DOCUMENTS, Value::whole(now)),
             (ENTRIES, before(self.keep.requests)),
-            (SETTLED, before(sql::REMEMBERED)),
+            (SETTLED, before(books::REMEMBERED)),
             (DAYS, Value::Text(first)),
         ] {
             let deleted = execute(self.transaction, sql, &[end, Value::Whole(SWEPT)])?;
