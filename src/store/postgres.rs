@@ -109,8 +109,15 @@ impl Inner {
 
     fn pull(&self) -> Vec<Job> {
         let mut queue = self.queue();
-        let count = queue.jobs.len().min(TOGETHER);
-        let jobs: Vec<Job> = queue.jobs.drain(..count).collect();
+        let mut jobs = Vec::new();
+        while jobs.len() < TOGETHER
+            && let Some(job) = queue.jobs.pop_front()
+        {
+            // Who has been told that it took too long is not counted any more.
+            if !(matches!(job.work, Work::Admit(..)) && job.reply.is_closed()) {
+                jobs.push(job);
+            }
+        }
         queue.workers -= usize::from(jobs.is_empty());
         jobs
     }
@@ -270,6 +277,10 @@ impl Store for Postgres {
         "postgres"
     }
 
+    fn far(&self) -> bool {
+        true
+    }
+
     fn open(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let open = || async {
@@ -370,5 +381,37 @@ impl Store for Postgres {
             Ok(())
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::ledger::Estimate;
+
+    #[tokio::test]
+    async fn whom_nobody_waits_for_is_not_counted() {
+        let store = Postgres::new(&Secret::new("postgres://u@127.0.0.1:1/d"), Keep::default()).unwrap();
+        let entry = usage::Entry::default();
+        let settlement = || Work::Settle(None, Estimate::default(), Record::of(&entry, true).unwrap(), 0);
+        let admission = || {
+            let claim = Claim { hold: "a".into(), scopes: Vec::new(), estimate: Estimate::default(), lapses: 1 };
+            Work::Admit(claim, 0)
+        };
+        let push = |work| {
+            let (reply, answer) = oneshot::channel();
+            store.0.push(Job { work, reply });
+            answer
+        };
+        // More than are done together, so that a worker that took so many for an end would leave the others lying.
+        for _ in 0..2 * TOGETHER {
+            drop(push(admission()));
+        }
+        let waiting = push(admission());
+        drop(push(settlement()));
+        let jobs = store.0.pull();
+        assert!(matches!(jobs.as_slice(), [Job { work: Work::Admit(..), .. }, Job { work: Work::Settle(..), .. }]));
+        drop((jobs, waiting));
+        assert!(store.0.pull().is_empty() && store.0.queue().jobs.is_empty());
     }
 }
