@@ -58,12 +58,12 @@ replay: tools ## recorded traffic through every conversion, and the requests aga
 		$(VENV)/bin/python -B tests/validate/validate.py $(REPLAYED)/requests.jsonl; \
 	fi
 
-COMPARE_VENV := target/compare-venv
+COMPARE_VENV := $(TARGET)/compare-venv
 
 compare-litellm: $(COMPARE_VENV)/.stamp ## decisions beside those of the real litellm proxy; some minutes (ARGS="--only NAME" for a part)
 	@[ -n "$$FEATHERGATE_BIN" ] || cargo build --locked
 	FEATHERGATE_BIN="$${FEATHERGATE_BIN:-$(abspath $(TARGET))/debug/feathergate}" \
-		$(COMPARE_VENV)/bin/python -B tests/compare/run.py $(ARGS)
+		$(COMPARE_VENV)/bin/python -B tests/compare/run.py --venv $(COMPARE_VENV) $(ARGS)
 
 check: tools ## format, lints on each set of features, documents, template; changes nothing
 	cargo fmt --check

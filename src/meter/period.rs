@@ -1,7 +1,5 @@
 //! How long a budget or a quota lasts before it begins anew.
 
-use std::fmt;
-
 use crate::calendar::{date, days};
 
 const DAY: u64 = 86_400_000;
@@ -74,22 +72,6 @@ fn first_of(month: i64) -> u64 {
     u64::try_from(days).unwrap_or(0).saturating_mul(DAY)
 }
 
-/// As [`Period::parse`] reads it, in the largest unit that fits; nothing for [`Period::Forever`].
-impl fmt::Display for Period {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Forever => Ok(()),
-            Self::Months(months) => write!(formatter, "{months}mo"),
-            Self::Seconds(seconds) => {
-                let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
-                let fits = |(_, length): &(&str, u64)| seconds.is_multiple_of(*length);
-                let (unit, length) = units.into_iter().find(fits).unwrap_or(("s", 1));
-                write!(formatter, "{}{unit}", seconds / length)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,17 +80,16 @@ mod tests {
     const NOW: u64 = 1_795_222_800_000;
 
     #[test]
-    fn periods_are_read_and_written() {
-        for (text, want, again) in [
-            ("30s", Period::Seconds(30), "30s"),
-            ("15m", Period::Seconds(900), "15m"),
-            ("24h", Period::Seconds(86_400), "1d"),
-            ("30d", Period::Seconds(30 * 86_400), "30d"),
-            ("2w", Period::Seconds(14 * 86_400), "14d"),
-            ("1mo", Period::Months(1), "1mo"),
+    fn periods_are_read() {
+        for (text, want) in [
+            ("30s", Period::Seconds(30)),
+            ("15m", Period::Seconds(900)),
+            ("24h", Period::Seconds(86_400)),
+            ("30d", Period::Seconds(30 * 86_400)),
+            ("2w", Period::Seconds(14 * 86_400)),
+            ("1mo", Period::Months(1)),
         ] {
             assert_eq!(Period::parse(text), Some(want), "{text}");
-            assert_eq!(want.to_string(), again);
         }
         for bad in ["", "d", "0d", "-1d", "1.5h", "1y", "30", "1 d", "99999999999d", "40000d", "1201mo", "１d"] {
             assert_eq!(Period::parse(bad), None, "{bad}");

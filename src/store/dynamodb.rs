@@ -310,7 +310,7 @@ fn clip(text: &str) -> String {
     if text.len() <= 900 {
         return text.to_owned();
     }
-    let start = (0..=800).rev().find_map(|end| text.get(..end)).unwrap_or_default();
+    let start = text.get(..text.floor_char_boundary(800)).unwrap_or_default();
     format!("{start}%{}", super::token::hash(text))
 }
 

@@ -135,7 +135,7 @@ fn what_is_wrong_is_said() {
         (
             "feathergate: {limits: {per_ip: {rps: 5000000000}}}",
             "feathergate.limits.per_ip.rps",
-            "must be at most 4294967295",
+            "must be less than 4294967296",
         ),
         (
             "feathergate: {limits: {global: {concurrency: many}}}",

@@ -60,7 +60,7 @@ fn limit(reader: &mut Reader<'_>, place: &Place, node: &Node, mut limit: Limit) 
             "rps" => limit.rates.rps = positive(reader, &place, node),
             "concurrency" => limit.concurrency = positive(reader, &place, node).or(limit.concurrency),
             "queue" => {
-                limit.queue = small(reader, &place, node).unwrap_or(limit.queue);
+                limit.queue = reader.small(&place, node).unwrap_or(limit.queue);
                 waits = Some(place);
             }
             "queue_wait" => {
@@ -108,16 +108,8 @@ pub(super) fn by_likeness<T>(
     models
 }
 
-fn small(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Option<u32> {
-    let number = u32::try_from(reader.count(place, node)?);
-    if number.is_err() {
-        reader.error(place, format!("must be at most {}", u32::MAX));
-    }
-    number.ok()
-}
-
 fn positive(reader: &mut Reader<'_>, place: &Place, node: &Node) -> Option<u32> {
-    let number = small(reader, place, node)?;
+    let number = reader.small(place, node)?;
     if number == 0 {
         reader.error(place, "must be 1 or more; leave it out for no limit");
     }
