@@ -83,3 +83,25 @@ fn shared_limits_are_found_by_name_before_pattern() {
     let all = ("*".to_owned(), Shared { limits: Limits { rpm: Some(1), ..Limits::default() }, shards: 1 });
     assert_eq!(store.models, [own, all]);
 }
+
+#[test]
+fn keys_beside_their_section_are_told_where_they_belong() {
+    for (key, value, place) in [
+        ("strict_pricing", "true", "`feathergate.store`: `feathergate: {store: {strict_pricing: …}}`"),
+        ("keep_requests", "7d", "`feathergate.store`: `feathergate: {store: {keep_requests: …}}`"),
+        ("keep_days", "7d", "`feathergate.store`"),
+        ("store_bodies", "true", "`feathergate.store`"),
+        ("output_estimate", "7", "`feathergate.store`"),
+        ("on_error", "closed", "`feathergate.store`"),
+        ("url", "memory", "`feathergate.store`"),
+        ("max_budget", "7", "`feathergate.shared_limits`: `feathergate: {shared_limits: {gateway: {max_budget: …}}}`"),
+        ("rpm_limit", "7", "`feathergate.shared_limits`"),
+    ] {
+        let yaml = format!("{}feathergate: {{{key}: {value}}}\n", entry("model: openai/gpt-4o, api_key: k"));
+        let problems = resolved(&yaml, &env).err().map(|problems| problems.to_string()).unwrap_or_default();
+        let want = format!("feathergate.{key}: does nothing here, it belongs to {place}");
+        assert!(problems.contains(&want) && problems.lines().count() == 1, "{problems}");
+        let unset = yaml.replace(&format!("{key}: {value}"), &format!("{key}: null"));
+        assert!(resolved(&unset, &env).is_ok());
+    }
+}

@@ -20,6 +20,7 @@ const SHARED_KEYS: [&str; 7] =
 pub(super) fn read(reader: &mut Reader<'_>, groups: &[Group]) -> StoreSettings {
     let mut store = StoreSettings::default();
     litellm(reader, &mut store);
+    misplaced(reader);
     if let Some((place, node)) = reader.setting("feathergate", "store") {
         match node {
             Node::Map(entries) => {
@@ -58,6 +59,22 @@ pub(super) fn read(reader: &mut Reader<'_>, groups: &[Group]) -> StoreSettings {
         reader.error(&place, "needs a store, and `feathergate.store` says that there is none");
     }
     store
+}
+
+/// Keys of `store` and of limits that stand beside their sections. Nobody is to serve without a protection that is written down.
+fn misplaced(reader: &mut Reader<'_>) {
+    let own = KEYS.into_iter().map(|key| (key, "store", format!("{{store: {{{key}: …}}}}")));
+    let shared = SHARED_KEYS
+        .into_iter()
+        .map(|key| (key, "shared_limits", format!("{{shared_limits: {{gateway: {{{key}: …}}}}}}")));
+    for (key, section, place) in own.chain(shared) {
+        if let Some((at, _)) = reader.setting("feathergate", key) {
+            reader.error(
+                &at,
+                format!("does nothing here, it belongs to `feathergate.{section}`: `feathergate: {place}`"),
+            );
+        }
+    }
 }
 
 /// What litellm calls it.
