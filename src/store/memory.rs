@@ -234,7 +234,7 @@ mod tests {
             let store = Memory::new(Keep { requests, ..Keep::default() });
             let settle = |time: u64| {
                 let entry = Entry { id: format!("{time:013}-a"), time, ..Entry::default() };
-                let settlement = Settlement { hold: None, used: Estimate::default(), entry };
+                let settlement = Settlement { hold: None, used: Estimate::default(), entry: Some(entry) };
                 store.settle(&settlement, NOW).now_or_never().unwrap().unwrap();
             };
             let times = [NOW - books::REMEMBERED - 1, NOW - books::REMEMBERED, NOW];

@@ -393,7 +393,7 @@ mod tests {
     async fn whom_nobody_waits_for_is_not_counted() {
         let store = Postgres::new(&Secret::new("postgres://u@127.0.0.1:1/d"), Keep::default()).unwrap();
         let entry = usage::Entry::default();
-        let settlement = || Work::Settle(None, Estimate::default(), Record::of(&entry, true).unwrap(), 0);
+        let settlement = || Work::Settle(None, Estimate::default(), Some(Record::of(&entry, true).unwrap()), 0);
         let admission = || {
             let claim = Claim { hold: "a".into(), scopes: Vec::new(), estimate: Estimate::default(), lapses: 1 };
             Work::Admit(claim, 0)
