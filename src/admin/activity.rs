@@ -9,7 +9,7 @@ use super::Admin;
 use super::context::{Answer, Context};
 use super::problem::Problem;
 use super::shape;
-use super::usage::{DAY, Metrics, Owners, Part, Span, by, days, total};
+use super::usage::{DAY, Metrics, Owners, Part, Span, by, day_of, days, total};
 use crate::meter::Money;
 use crate::observe::clock::rfc3339;
 use crate::store::usage::{Entry, EntryQuery, Tokens, day};
@@ -241,8 +241,8 @@ impl Admin {
         let today = context.now / DAY;
         let keys = self.asked_keys(context, ["key", ""]).await?;
         let hours = input.text("interval") == Some("hour");
-        let first = today.saturating_sub(if hours { 0 } else { 30 });
-        let last = super::usage::day_of(input, "from").unwrap_or(today).max(today);
+        let last = day_of(input, "from").unwrap_or(today).max(today);
+        let first = day_of(input, "to").unwrap_or(today).saturating_sub(if hours { 0 } else { 30 });
         let (from, to) = days(input, ["from", "to"], [first, last])?;
         if hours && to - from > 6 {
             return Err(Problem::field("interval", "must be `day` for more than 7 days"));
@@ -275,10 +275,11 @@ impl Admin {
 
     pub(super) async fn logs(&self, context: &Context<'_>) -> Result<Answer, Problem> {
         let input = &context.query;
-        let moment = |name: &str| input.text(name).and_then(shape::moment);
-        let from = moment("from").unwrap_or(context.now.saturating_sub(30 * DAY));
-        let to = moment("to").unwrap_or(context.now.saturating_add(DAY).max(from));
-        if from > to {
+        let (from, to) = (input.text("from").and_then(shape::moment), input.text("to").and_then(shape::end));
+        let from = from.unwrap_or_else(|| to.unwrap_or(context.now).saturating_sub(30 * DAY));
+        let to = to.unwrap_or_else(|| context.now.saturating_add(DAY).max(from));
+        let ended = from == to && input.text("to").and_then(shape::day).is_some();
+        if from > to || ended {
             return Err(Problem::field("to", "must not be before `from`"));
         }
         let text = |name: &str| input.text(name).map(str::to_owned);

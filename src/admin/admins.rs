@@ -71,14 +71,34 @@ struct ActView<'a> {
 /// the key.
 const BLOB: &[u8] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
 
-/// The 32 bytes of a public key: from a line of `OpenSSH`'s, its middle part, or in base 64.
-pub(super) fn public_key(text: &str) -> Option<Vec<u8>> {
+/// The two y of points of order 8.
+const ORDER_8: [[u8; 32]; 2] = [
+    *b"\x26\xe8\x95\x8f\xc2\xb2\x27\xb0\x45\xc3\xf4\x89\xf2\xef\x98\xf0\xd5\xdf\xac\x05\xd3\xc6\x33\x39\xb1\x38\x02\x88\x6d\x53\xfc\x05",
+    *b"\xc7\x17\x6a\x70\x3d\x4d\xd8\x4f\xba\x3c\x0b\x76\x0d\x10\x67\x0f\x2a\x20\x53\xfa\x2c\x39\xcc\xc6\x4e\xc7\xfd\x77\x92\xac\x03\x7a",
+];
+
+/// Whether a key is a point of small order, however it is written: with such a key anybody can make up signatures.
+fn small_order(key: [u8; 32]) -> bool {
+    // The highest bit is the sign of x; y counts modulo p = 2^255 - 19, which is `ed ff … ff 7f`.
+    let mut y = key;
+    let [first, rest @ .., last] = &mut y;
+    *last &= 0x7f;
+    let is = |middle: u8, end: u8| rest.iter().all(|byte| *byte == middle) && *last == end;
+    let order_4_or_less = matches!(first, 0 | 1) && is(0, 0) || matches!(first, 0xec..=0xee) && is(0xff, 0x7f);
+    order_4_or_less || ORDER_8.contains(&y)
+}
+
+/// The 32 bytes of a public key: from a line of `OpenSSH`'s, its middle part, or in base 64. `None` also of what stands for no
+/// private key.
+#[must_use]
+pub fn public_key(text: &str) -> Option<Vec<u8>> {
     let mut words = text.split_ascii_whitespace();
     let first = words.next()?;
     let encoded = if first == "ssh-ed25519" { words.next()? } else { first };
     let bytes = STANDARD.decode(encoded).or_else(|_| STANDARD_NO_PAD.decode(encoded)).ok()?;
     let key = bytes.strip_prefix(BLOB).unwrap_or(&bytes);
-    (key.len() == 32).then(|| key.to_vec())
+    let key: [u8; 32] = key.try_into().ok()?;
+    (!small_order(key)).then(|| key.to_vec())
 }
 
 /// The fingerprint of a public key, as `OpenSSH` prints it.
@@ -131,7 +151,8 @@ impl Admin {
         let sessions = self.every::<Session>(Kind::Session, context.now).await?;
         let mut sessions_ended = 0;
         for session in sessions.iter().filter(|session| session.value.fingerprint == id) {
-            let act = context.act("session.delete", format!("session {}", session.value.id), None, None)?;
+            let before = Some(session.document.body.clone());
+            let act = context.act("session.delete", format!("session {}", session.value.id), before, None)?;
             // One that has ended meanwhile has ended.
             sessions_ended += usize::from(self.save(context, &[session.removed()], &[act]).await?.is_ok());
         }

@@ -1,5 +1,7 @@
 //! What the handlers of routes share: the request as read, documents found, changes saved with their audit.
 
+use std::net::IpAddr;
+
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
@@ -19,6 +21,7 @@ pub(super) struct Context<'a> {
     /// What stands for `{key}` in the path.
     pub(super) part: Option<&'a str>,
     pub(super) actor: &'a Actor,
+    pub(super) address: Option<IpAddr>,
     pub(super) now: u64,
     pub(super) catalog: &'a dyn Catalog,
 }
@@ -28,13 +31,15 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
     pub(super) changed: bool,
+    /// Whether there is more, which the body has no place to say.
+    pub(super) cut: bool,
 }
 
 impl Answer {
     /// What was asked for.
     pub(super) fn of(value: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_vec(value).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        Ok(Self { status: StatusCode::OK, body, changed: false })
+        Ok(Self { status: StatusCode::OK, body, changed: false, cut: false })
     }
 
     /// The same of a change that was made.
@@ -102,12 +107,7 @@ impl<T: Serialize> Serialize for Ordered<'_, T> {
 impl Context<'_> {
     /// Who asks, for the audit log.
     pub(super) fn who(&self) -> String {
-        match self.actor {
-            Actor::Master => "master key".to_owned(),
-            Actor::Session { fingerprint } => fingerprint.clone(),
-            Actor::Key { record } => record.id.clone(),
-            Actor::Nobody => "nobody".to_owned(),
-        }
+        who(self.actor)
     }
 
     /// What was done, for the audit log.
@@ -118,9 +118,29 @@ impl Context<'_> {
         before: Option<String>,
         after: Option<String>,
     ) -> Result<Audit, Problem> {
+        self.act_of(self.actor, (action, subject), before, after)
+    }
+
+    /// The same of somebody who has become known only now.
+    pub(super) fn act_of(
+        &self,
+        actor: &Actor,
+        (action, subject): (&str, String),
+        before: Option<String>,
+        after: Option<String>,
+    ) -> Result<Audit, Problem> {
         let random = token::random(12).ok_or_else(Problem::random)?;
         let id = format!("{:013}-{random}", self.now);
-        Ok(Audit { id, time: self.now, actor: self.who(), action: action.to_owned(), subject, before, after })
+        Ok(Audit { id, time: self.now, actor: who(actor), action: action.to_owned(), subject, before, after })
+    }
+}
+
+fn who(actor: &Actor) -> String {
+    match actor {
+        Actor::Master => "master key".to_owned(),
+        Actor::Session { fingerprint } => fingerprint.clone(),
+        Actor::Key { record } => record.id.clone(),
+        Actor::Nobody => "nobody".to_owned(),
     }
 }
 
@@ -172,6 +192,24 @@ impl Admin {
         changes: &[Change],
         audit: &[Audit],
     ) -> Result<(), Problem> {
-        self.save(context, changes, audit).await?.map_err(|_| Problem::lost())
+        Ok(self.store.save(changes, audit, context.now).await?)
+    }
+
+    /// Saves a value with a unique name in place of the one that was found. `taken` is what is wrong where the name is another's.
+    pub(super) async fn replace<T: Serialize>(
+        &self,
+        found: &Stored<T>,
+        (value, unique): (&T, Option<String>),
+        (action, subject): (&str, String),
+        (context, taken): (&Context<'_>, fn(Option<&str>) -> Problem),
+    ) -> Result<(), Problem> {
+        let change = found.replaced(value, unique.clone())?;
+        let (before, after) = (found.document.body.clone(), change.document().body.clone());
+        let act = context.act(action, subject, Some(before), Some(after))?;
+        let Err(_) = self.save(context, &[change], &[act]).await? else { return Ok(()) };
+        // Either it is another one by now, or its new name is somebody else's.
+        let Document { kind, id, version, .. } = &found.document;
+        let now = self.store.find(*kind, id, context.now).await?;
+        Err(if now.is_some_and(|now| now.version == *version) { taken(unique.as_deref()) } else { Problem::lost() })
     }
 }

@@ -44,7 +44,9 @@ fn expiry(input: &Input, key: &mut Key, now: u64) -> Result<(), Problem> {
         key.expires = Some(end);
     }
     if let Some(ends) = ends {
-        let end = shape::moment(ends).filter(|end| (now + 1..=LATEST).contains(end));
+        // The last moment of a day, so that the day itself is told as it was said.
+        let end = if shape::day(ends).is_some() { shape::end(ends).map(|end| end - 1) } else { shape::moment(ends) };
+        let end = end.filter(|end| (now + 1..=LATEST).contains(end));
         key.expires = Some(end.ok_or_else(|| Problem::field("expires", "must be a moment that is still to come"))?);
     }
     Ok(())
@@ -95,6 +97,24 @@ pub(super) fn allowance(
         *anchor = now;
     }
     Ok(())
+}
+
+/// What of a request is without effect as things are, though it may not be for ever: patterns that take no model, endpoints that
+/// call none.
+pub(super) fn warnings(input: &Input, context: &Context<'_>) -> Vec<String> {
+    let all = |name: &'static str| input.get::<Vec<String>>(name).into_iter().enumerate();
+    let models = all("models").filter(|(_, model)| model.contains('*') && !context.catalog.takes(model));
+    let models = models.map(|(place, model)| {
+        format!("`models[{place}]`: `{}` takes no model that is configured here now", shown(&model))
+    });
+    let endpoints = all("allowed_routes").filter(|(_, endpoint)| !context.catalog.serves(endpoint));
+    let endpoints = endpoints.map(|(place, endpoint)| {
+        format!(
+            "`allowed_routes[{place}]`: `{}` is no endpoint that calls models, such as `/v1/messages`",
+            shown(&endpoint)
+        )
+    });
+    models.chain(endpoints).collect()
 }
 
 /// The models that a request names, each of which has to be one.

@@ -19,6 +19,8 @@ struct WithSecret<'a> {
     token_id: &'a str,
     #[serde(flatten)]
     view: KeyView<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -26,6 +28,8 @@ struct WithHash<'a> {
     key: &'a str,
     #[serde(flatten)]
     view: KeyView<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -58,8 +62,8 @@ impl Admin {
             Err(_) if key.alias.is_some() => return Err(alias_taken(key.alias.as_deref())),
             Err(_) => return Err(Problem::lost()),
         }
-        let view = KeyView::unused(&key, &hash, now);
-        Answer::changed(&WithSecret { key: &secret, token_id: &hash, view })
+        let (view, warnings) = (KeyView::unused(&key, &hash, now), keyform::warnings(&context.body, context));
+        Answer::changed(&WithSecret { key: &secret, token_id: &hash, view, warnings })
     }
 
     pub(super) async fn key_update(&self, context: &Context<'_>) -> Result<Answer, Problem> {
@@ -69,10 +73,11 @@ impl Admin {
         self.check_key(&key, Some(&found.value), context).await?;
         let changed = key != found.value;
         if changed {
-            self.replace(&found, &mut key, "key.update", context).await?;
+            self.key_replace(&found, &mut key, "key.update", context).await?;
         }
         let view = self.key_view(&key, &found.document.id, context.now).await?;
-        let mut answer = Answer::of(&WithHash { key: &found.document.id, view })?;
+        let warnings = keyform::warnings(&context.body, context);
+        let mut answer = Answer::of(&WithHash { key: &found.document.id, view, warnings })?;
         answer.changed = changed;
         Ok(answer)
     }
@@ -82,13 +87,13 @@ impl Admin {
         let mut key = Key { blocked, ..found.value.clone() };
         if key != found.value {
             let action = if blocked { "key.block" } else { "key.unblock" };
-            self.replace(&found, &mut key, action, context).await?;
+            self.key_replace(&found, &mut key, action, context).await?;
         }
         Answer::changed(&self.key_view(&key, &found.document.id, context.now).await?)
     }
 
     /// Saves a key in place of the one that was found.
-    async fn replace(
+    async fn key_replace(
         &self,
         found: &Stored<Key>,
         key: &mut Key,
@@ -96,14 +101,7 @@ impl Admin {
         context: &Context<'_>,
     ) -> Result<(), Problem> {
         key.updated = context.now;
-        let change = found.replaced(key, key.alias.clone())?;
-        let (before, after) = (found.document.body.clone(), change.document().body.clone());
-        let act = context.act(action, subject(key), Some(before), Some(after))?;
-        let Err(_) = self.save(context, &[change], &[act]).await? else { return Ok(()) };
-        // Either the key is another one by now, or its new alias is somebody else's.
-        let now = self.store.find(Kind::Key, &found.document.id, context.now).await?;
-        let same = now.is_some_and(|now| now.version == found.document.version);
-        Err(if same { alias_taken(key.alias.as_deref()) } else { Problem::lost() })
+        self.replace(found, (&*key, key.alias.clone()), (action, subject(key)), (context, alias_taken)).await
     }
 
     pub(super) async fn key_regenerate(&self, context: &Context<'_>) -> Result<Answer, Problem> {
@@ -127,7 +125,8 @@ impl Admin {
             return Err(if place == 1 { alias_taken(key.alias.as_deref()) } else { Problem::lost() });
         }
         let view = self.key_view(&key, &hash, context.now).await?;
-        Answer::changed(&WithSecret { key: &secret, token_id: &hash, view })
+        let warnings = keyform::warnings(&context.body, context);
+        Answer::changed(&WithSecret { key: &secret, token_id: &hash, view, warnings })
     }
 
     pub(super) async fn key_delete(&self, context: &Context<'_>) -> Result<Answer, Problem> {

@@ -3,6 +3,8 @@
 //! A challenge counts once, for a minute and for the fingerprint that asked for it. Whoever asks gets one: the answer, what is
 //! stored and how long it takes do not tell whether a fingerprint is known.
 
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -20,8 +22,9 @@ use crate::store::{Change, Document, Kind, SaveError, StoreError, token};
 
 /// How long a challenge counts.
 const CHALLENGE: u64 = 60_000;
-/// How many challenges a process gives in a minute: each is a write that anybody can ask for.
-const CHALLENGES: u32 = 120;
+/// How many challenges a process gives in a minute, to all and to one address: each is a write that anybody can ask for, and one
+/// who asks for many must not keep others from logging in.
+const CHALLENGES: (u32, u32) = (600, 20);
 /// How long a session lasts, in milliseconds: where nothing is said, at least and at most.
 const SESSION: (u64, u64, u64) = (1_800_000, 900_000, 3_600_000);
 
@@ -36,17 +39,46 @@ pub fn signed_text(challenge: &str) -> String {
 
 /// Counts the challenges of a minute.
 #[derive(Default)]
-pub(super) struct Rate(Mutex<(u64, u32)>);
+pub(super) struct Rate(Mutex<Minute>);
+
+/// What was given in a minute. Only who was given one is remembered, so that it has no more addresses than challenges.
+#[derive(Default)]
+struct Minute {
+    minute: u64,
+    given: u32,
+    each: HashMap<IpAddr, u32>,
+}
 
 impl Rate {
-    fn take(&self, now: u64) -> bool {
+    fn take(&self, address: Option<IpAddr>, now: u64) -> bool {
+        let (all, one) = CHALLENGES;
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = now / 60_000;
-        if state.0 != minute {
-            *state = (minute, 0);
+        if state.minute != minute {
+            *state = Minute { minute, ..Minute::default() };
         }
-        state.1 = state.1.saturating_add(1);
-        state.1 <= CHALLENGES
+        if state.given >= all {
+            return false;
+        }
+        if let Some(address) = address.and_then(network) {
+            let own = state.each.entry(address).or_default();
+            if *own >= one {
+                return false;
+            }
+            *own += 1;
+        }
+        state.given += 1;
+        true
+    }
+}
+
+/// Whose address it is: of IPv6 one caller has 2^64. `None` where many may stand behind it, as behind a proxy of the operator's.
+fn network(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        IpAddr::V4(address) if address.is_private() || address.is_loopback() || address.is_link_local() => None,
+        IpAddr::V6(address) if address.is_unique_local() || address.is_loopback() => None,
+        IpAddr::V4(address) => Some(address.into()),
+        IpAddr::V6(address) => Some(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
     }
 }
 
@@ -116,7 +148,7 @@ impl Admin {
     }
 
     pub(super) async fn challenge(&self, context: &Context<'_>) -> Result<Answer, Problem> {
-        if !self.challenges.take(context.now) {
+        if !self.challenges.take(context.address, context.now) {
             return Err(Problem::too_many("too many logins are being begun; try again in a minute"));
         }
         let id = token::random(40).ok_or_else(Problem::random)?;
@@ -139,19 +171,21 @@ impl Admin {
                 return Err(Problem::field("duration", "must be from `15m` to `1h`"));
             }
         };
+        let fingerprint = text("fingerprint");
         let failed = || {
+            let address = context.address.map(tracing::field::display);
+            tracing::warn!(fingerprint, address, "a login failed");
             Problem::unauthenticated(
                 "the login failed: the challenge is over or was used, or the signature is not that of a registered key",
             )
         };
-        let fingerprint = text("fingerprint");
         let challenge: Option<Stored<Challenge>> = self.stored(Kind::Challenge, text("challenge"), context.now).await?;
         let challenge = challenge.filter(|found| found.value.fingerprint == fingerprint).ok_or_else(failed)?;
         // It is gone before anything is made of it: of two who bring it only one gets any further.
         match self.store.save(&[challenge.removed()], &[], context.now).await {
             Ok(()) => {}
             Err(SaveError::Conflict(_)) => return Err(failed()),
-            Err(SaveError::Store(error)) => return Err(error.into()),
+            Err(error @ SaveError::Store(_)) => return Err(error.into()),
         }
         let admin: Option<Stored<Registered>> = self.stored(Kind::Admin, fingerprint, context.now).await?;
         let signature = STANDARD.decode(text("signature")).map_err(|_| failed())?;
@@ -182,8 +216,7 @@ impl Admin {
             body: body.clone(),
         };
         let actor = Actor::Session { fingerprint: fingerprint.to_owned() };
-        let as_admin = Context { actor: &actor, body: context.body.clone(), query: context.query.clone(), ..*context };
-        let act = as_admin.act("session.create", format!("session {}", session.id), None, Some(body))?;
+        let act = context.act_of(&actor, ("session.create", format!("session {}", session.id)), None, Some(body))?;
         self.commit(context, &[Change::Create(document)], &[act]).await?;
         Answer::of(&LoggedIn { token: &token, session: &session.id, expires_at: rfc3339(expires) })
     }
@@ -195,8 +228,7 @@ impl Admin {
         let found =
             found.ok_or_else(|| Problem::unauthenticated("`token`: there is no such session, or it has ended"))?;
         let actor = Actor::Session { fingerprint: found.value.fingerprint.clone() };
-        let as_admin = Context { actor: &actor, body: context.body.clone(), query: context.query.clone(), ..*context };
-        self.end(&found, &as_admin).await
+        self.end(&found, &actor, context).await
     }
 
     pub(super) async fn session_list(&self, context: &Context<'_>) -> Result<Answer, Problem> {
@@ -213,12 +245,12 @@ impl Admin {
         let sessions = self.every::<Session>(Kind::Session, context.now).await?;
         let found = sessions.into_iter().find(|found| found.value.id == id);
         let found = found.ok_or_else(|| Problem::unknown("session", "`session`: there is no such session"))?;
-        self.end(&found, context).await
+        self.end(&found, context.actor, context).await
     }
 
-    async fn end(&self, found: &Stored<Session>, context: &Context<'_>) -> Result<Answer, Problem> {
+    async fn end(&self, found: &Stored<Session>, actor: &Actor, context: &Context<'_>) -> Result<Answer, Problem> {
         let before = Some(found.document.body.clone());
-        let act = context.act("session.delete", format!("session {}", found.value.id), before, None)?;
+        let act = context.act_of(actor, ("session.delete", format!("session {}", found.value.id)), before, None)?;
         self.commit(context, &[found.removed()], &[act]).await?;
         Answer::changed(&Ended { session: &found.value.id })
     }

@@ -27,6 +27,7 @@ mod tests;
 mod usage;
 mod view;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -35,7 +36,7 @@ use http::{Method, StatusCode};
 use crate::meter::Price;
 use crate::store::Store;
 use crate::store::key::Key;
-pub use admins::fingerprint;
+pub use admins::{fingerprint, public_key};
 use context::{Answer, Context};
 pub use login::signed_text;
 use problem::Problem;
@@ -82,6 +83,8 @@ pub struct Request<'a> {
     pub body: &'a [u8],
     /// Who asks.
     pub actor: &'a Actor,
+    /// From where, as far as it is known.
+    pub address: Option<IpAddr>,
     /// The time, in Unix milliseconds.
     pub now: u64,
     /// The models that the configuration has.
@@ -97,6 +100,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Whether keys, teams or settings were changed: what is remembered of them must be forgotten.
     pub changed: bool,
+    /// Whether there is more than it tells, which its body has no place to say.
+    pub cut: bool,
 }
 
 /// What the configuration in use knows of models.
@@ -106,6 +111,15 @@ pub trait Catalog: Sync {
 
     /// Whether a request could name this model: a group, an alias, a deployment, or what a wildcard takes.
     fn knows(&self, model: &str) -> bool;
+
+    /// Whether a pattern with `*` takes the name of a model, or could: of a wildcard any name may be asked for.
+    fn takes(&self, pattern: &str) -> bool;
+
+    /// Whether a price of this name, which may hold `*`, is that of a deployment, or could be.
+    fn prices(&self, name: &str) -> bool;
+
+    /// Whether an endpoint that a key may call, with or without `*` at its end, is one that calls models.
+    fn serves(&self, endpoint: &str) -> bool;
 }
 
 /// A model group.
@@ -188,10 +202,10 @@ impl Admin {
         may(spec.access, request.actor)?;
         let query = spec.query.query(request.query)?;
         let body = if spec.method == Method::GET { Input::default() } else { spec.body.body(request.body)? };
-        let Request { actor, now, catalog, .. } = request;
-        let context = Context { body, query, part, actor, now, catalog };
+        let Request { actor, address, now, catalog, .. } = request;
+        let context = Context { body, query, part, actor, address, now, catalog };
         match (spec.act)(self, &context).await {
-            Ok(Answer { status, body, changed }) => Ok(Reply { status, body, changed }),
+            Ok(Answer { status, body, changed, cut }) => Ok(Reply { status, body, changed, cut }),
             Err(problem) => {
                 let mut reply = problem.reply();
                 // Some of it may have been done.

@@ -43,7 +43,7 @@ pub(super) fn answer() -> Answer {
     static DOCUMENT: OnceLock<Vec<u8>> = OnceLock::new();
 
     let body = DOCUMENT.get_or_init(|| document().to_string().into_bytes()).clone();
-    Answer { status: StatusCode::OK, body, changed: false }
+    Answer { status: StatusCode::OK, body, changed: false, cut: false }
 }
 
 /// Sets a field of an object.
@@ -198,10 +198,19 @@ fn schema(of: &Type, schemas: &mut Map<String, Value>) -> Value {
         Type::Form(form) => {
             let mut schema =
                 json!({"type": "string", "maxLength": form.most, "description": format!("It is {}.", form.wants)});
-            for (name, text) in [("pattern", form.pattern), ("format", form.format)] {
-                if let Some(text) = text {
-                    set(&mut schema, name, json!(text));
+            if let Some(pattern) = form.pattern {
+                set(&mut schema, "pattern", json!(pattern));
+            }
+            match form.formats {
+                [] => {}
+                [one] => set(&mut schema, "format", json!(one)),
+                many => {
+                    let any: Vec<Value> = many.iter().map(|format| json!({"format": format})).collect();
+                    set(&mut schema, "anyOf", Value::Array(any));
                 }
+            }
+            if !form.examples.is_empty() {
+                set(&mut schema, "examples", json!(form.examples));
             }
             schema
         }
@@ -259,6 +268,9 @@ mod tests {
             let method: Method = method.to_uppercase().parse().unwrap();
             assert!(routes::find(&method, path).is_ok(), "{path}");
             assert!(table::find(&method, path).is_none(), "{path} is administration's");
+        }
+        for path in routes::calls() {
+            assert!(OTHERS.iter().any(|(method, other, ..)| *method == "post" && *other == path), "{path}");
         }
     }
 

@@ -101,7 +101,7 @@ impl Problem {
         let code = self.status.as_str();
         let error = Inner { message: &self.message, r#type: self.kind, param: self.param.as_deref(), code };
         let body = serde_json::to_vec(&Body { error }).unwrap_or_default();
-        Reply { status: self.status, body, changed: false }
+        Reply { status: self.status, body, changed: false, cut: false }
     }
 }
 

@@ -5,11 +5,11 @@
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::value::RawValue;
 
-use super::Admin;
 use super::context::{Answer, Context, Ordered, json};
 use super::decimal;
 use super::problem::{Problem, shown};
 use super::read::{Input, Val, object};
+use super::{Admin, DeploymentInfo};
 use crate::meter::{self, Book, Kind as TokenKind, Money, Price};
 use crate::route::nearest;
 use crate::route::table::HOPS;
@@ -20,8 +20,8 @@ pub const PRICES: &str = "prices";
 /// The id of the document of redirects.
 pub const REDIRECTS: &str = "redirects";
 
-/// The dearest token, in units of [`Money`]: what [`meter::rate`] takes.
-const DEAREST: u64 = 1000 * Money::DOLLAR;
+/// The dearest token that is believed, in units of [`Money`]: a cent. A price of a million tokens is above it.
+const DEAREST: u64 = Money::DOLLAR / 100;
 
 type Prices = Vec<(String, Vec<(String, Money)>)>;
 type Redirects = Vec<(String, String)>;
@@ -66,21 +66,24 @@ fn corrupt() -> StoreError {
 }
 
 /// A setting as it is told of.
-struct Told<'a>(&'a str, Box<RawValue>, u64);
+struct Told<'a>(&'a str, Box<RawValue>, u64, Vec<String>);
 
 impl Serialize for Told<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(self.0, &self.1)?;
         map.serialize_entry("version", &self.2)?;
+        if !self.3.is_empty() {
+            map.serialize_entry("warnings", &self.3)?;
+        }
         map.end()
     }
 }
 
 /// What is stored under a name, as it is told of: its text goes into the answer as it is.
-fn told(name: &str, body: String, version: u64) -> Result<Answer, Problem> {
+fn told(name: &str, body: String, (version, warnings): (u64, Vec<String>)) -> Result<Answer, Problem> {
     let raw = RawValue::from_string(body).map_err(|_| corrupt())?;
-    Answer::of(&Told(name, raw, version))
+    Answer::of(&Told(name, raw, version, warnings))
 }
 
 impl Admin {
@@ -91,11 +94,16 @@ impl Admin {
     async fn tell(&self, name: &str, context: &Context<'_>) -> Result<Answer, Problem> {
         let found = self.setting(name, context.now).await?;
         let (body, version) = found.map_or(("{}".to_owned(), 0), |found| (found.body, found.version));
-        told(name, body, version)
+        told(name, body, (version, Vec::new()))
     }
 
     /// Puts a document in place of the one that is there.
-    async fn set(&self, name: &'static str, body: String, context: &Context<'_>) -> Result<Answer, Problem> {
+    async fn set(
+        &self,
+        (name, body): (&'static str, String),
+        warnings: Vec<String>,
+        context: &Context<'_>,
+    ) -> Result<Answer, Problem> {
         let found = self.setting(name, context.now).await?;
         let there = found.as_ref().map_or(0, |found| found.version);
         if let Some(version) = context.body.get::<Option<u64>>("version")
@@ -119,7 +127,7 @@ impl Admin {
         };
         let act = context.act(&format!("{name}.set"), format!("setting {name}"), before, Some(body.clone()))?;
         self.commit(context, &[change], &[act]).await?;
-        Ok(Answer { changed: true, ..told(name, body, version)? })
+        Ok(Answer { changed: true, ..told(name, body, (version, warnings))? })
     }
 
     pub(super) async fn prices(&self, context: &Context<'_>) -> Result<Answer, Problem> {
@@ -128,9 +136,10 @@ impl Admin {
 
     pub(super) async fn set_prices(&self, context: &Context<'_>) -> Result<Answer, Problem> {
         let prices = said_prices(&context.body)?;
+        let warnings = unused(&prices, context);
         let prices: Vec<(String, Ordered<'_, Money>)> =
             prices.iter().map(|(model, rates)| (model.clone(), Ordered(rates))).collect();
-        self.set(PRICES, json(&Ordered(&prices))?, context).await
+        self.set((PRICES, json(&Ordered(&prices))?), warnings, context).await
     }
 
     pub(super) async fn redirects(&self, context: &Context<'_>) -> Result<Answer, Problem> {
@@ -141,7 +150,7 @@ impl Admin {
         let old = self.setting(REDIRECTS, context.now).await?;
         let old = old.map_or_else(|| Ok(Redirects::new()), |old| redirects(&old.body))?;
         let redirects = said_redirects(context, &old)?;
-        self.set(REDIRECTS, json(&Ordered(&redirects))?, context).await
+        self.set((REDIRECTS, json(&Ordered(&redirects))?), Vec::new(), context).await
     }
 }
 
@@ -168,13 +177,43 @@ fn said_prices(input: &Input) -> Result<Prices, Problem> {
             }
             let Val::Money(rate) = rate else { continue };
             if rate.0 > DEAREST {
-                return Err(Problem::field(&at, "must be the dollars for one token, such as 0.0000025"));
+                let million = Money(rate.0 / 1_000_000);
+                let message = format!(
+                    "must be the dollars for one token, 0.01 at most; if {rate} is the price of a million, write {million}"
+                );
+                return Err(Problem::field(&at, message));
             }
             own.push((name.clone(), *rate));
         }
         prices.push((model.clone(), own));
     }
     Ok(prices)
+}
+
+/// What is to be said of prices that no deployment has: they may be meant for one that is yet to come.
+fn unused(prices: &Prices, context: &Context<'_>) -> Vec<String> {
+    let groups = context.catalog.groups();
+    let called = |deployment: &DeploymentInfo| format!("{}/{}", deployment.upstream, deployment.model);
+    let all: Vec<String> = groups.iter().flat_map(|group| &group.deployments).map(called).collect();
+    let unused = prices.iter().filter(|(name, _)| !context.catalog.prices(name));
+    let told = unused.map(|(name, _)| {
+        let meant = match groups.iter().find(|group| group.name == *name) {
+            Some(group) => {
+                let mut own: Vec<String> = group.deployments.iter().map(|one| format!("`{}`", called(one))).collect();
+                own.sort();
+                own.dedup();
+                format!("; it is a model group, and prices go by the models behind it: {}", own.join(", "))
+            }
+            None => {
+                let names =
+                    all.iter().flat_map(|name| [Some(name.as_str()), name.split_once('/').map(|(_, model)| model)]);
+                let near = nearest(name, names.flatten());
+                near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+            }
+        };
+        format!("`prices.{}` is without effect: no deployment has this `vendor/model` or `model`{meant}", shown(name))
+    });
+    told.collect()
 }
 
 /// The redirects that a request sets: each leads to a model, and not to one of the `old` names that go with it.
@@ -185,6 +224,7 @@ fn said_redirects(context: &Context<'_>, old: &[(String, String)]) -> Result<Red
             redirects.push((from.clone(), to.clone()));
         }
     }
+    let groups = context.catalog.groups();
     let next = |name: &str| redirects.iter().find(|(from, _)| from == name).map(|(_, to)| to.as_str());
     for (from, to) in &redirects {
         let at = format!("redirects.{}", shown(from));
@@ -210,7 +250,6 @@ fn said_redirects(context: &Context<'_>, old: &[(String, String)]) -> Result<Red
         if seen.len() > HOPS {
             return Err(Problem::field(&at, format!("leads on over more than {HOPS} names; name the model itself")));
         }
-        let groups = context.catalog.groups();
         let goes = old.iter().any(|(from, _)| from == name) && !groups.iter().any(|group| group.name == name);
         if goes || !context.catalog.knows(name) {
             let near = nearest(name, groups.iter().map(|group| group.name.as_str()));

@@ -1,11 +1,10 @@
 //! The types of what requests hold and answers tell, as data.
 
-use std::net::IpAddr;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::calendar;
+use crate::config::network::Network;
 use crate::meter::period::Period;
 use crate::observe::clock;
 use crate::store::token;
@@ -54,10 +53,12 @@ pub(super) enum Type {
 pub(super) struct Form {
     /// What it has to be, in an error: `must be …`.
     pub(super) wants: &'static str,
-    /// The form for the document, as a regular expression of `JavaScript`'s. It may allow a little less than `check`.
+    /// The form for the document, as a regular expression of `JavaScript`'s. It allows all that `check` does, and may allow more.
     pub(super) pattern: Option<&'static str>,
-    /// The form's name for the document.
-    pub(super) format: Option<&'static str>,
+    /// The form's names for the document, one of which it has.
+    pub(super) formats: &'static [&'static str],
+    /// What it looks like, for the document; nothing where `wants` says it.
+    pub(super) examples: &'static [&'static str],
     /// The most characters.
     pub(super) most: usize,
     pub(super) check: fn(&str) -> bool,
@@ -101,7 +102,8 @@ pub(super) const fn null(name: &'static str, of: Type, doc: &'static str) -> Fie
 pub(super) static KEY: Form = Form {
     wants: "a virtual key (`sk-fg-…`), its hash (64 digits of base 16) or its id (`key_…`)",
     pattern: Some("^(sk-fg-[0-9A-Za-z]{30}|[0-9a-f]{64}|key_[0-9A-Za-z]{1,40})$"),
-    format: None,
+    formats: &[],
+    examples: &["key_4rT0aBcDeFgHiJkLmNoP", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
     most: 64,
     check: |text| token::well_formed(token::KEY_PREFIX, text) || hash(text) || key_id(text),
 };
@@ -121,7 +123,8 @@ pub(super) fn key_id(text: &str) -> bool {
 pub(super) static ID: Form = Form {
     wants: "an id of 1 to 100 ASCII letters, digits, `_`, `-`, `.` and `@`",
     pattern: Some("^[A-Za-z0-9_.@-]{1,100}$"),
-    format: None,
+    formats: &[],
+    examples: &["team_1", "a.b@c-d"],
     most: 100,
     check: |text| {
         (1..=100).contains(&text.len())
@@ -132,17 +135,29 @@ pub(super) static ID: Form = Form {
 /// How long a budget lasts, or a key.
 pub(super) static PERIOD: Form = Form {
     wants: "a time such as `30s`, `15m`, `24h`, `7d`, `2w` or `1mo`",
-    pattern: Some("^[1-9][0-9]{0,2}(s|m|h|d|w|mo)$"),
-    format: None,
+    pattern: Some("^[0-9]+(s|m|h|d|w|mo)$"),
+    formats: &[],
+    examples: &["30d", "1mo", "1440m", "3600s", "36500d"],
     most: 12,
     check: |text| Period::parse(text).is_some(),
 };
 
 /// A moment.
 pub(super) static MOMENT: Form = Form {
+    wants: "a moment such as `2026-12-31T23:59:59Z`",
+    pattern: None,
+    formats: &["date-time"],
+    examples: &["2026-12-31T23:59:59Z"],
+    most: 40,
+    check: |text| day(text).is_none() && moment(text).is_some(),
+};
+
+/// The same, or a day, as a request may say it.
+pub(super) static WHEN: Form = Form {
     wants: "a moment such as `2026-12-31T23:59:59Z`, or a day such as `2026-12-31`",
     pattern: None,
-    format: Some("date-time"),
+    formats: &["date-time", "date"],
+    examples: &["2026-12-31T23:59:59Z", "2026-12-31"],
     most: 40,
     check: |text| moment(text).is_some(),
 };
@@ -150,17 +165,25 @@ pub(super) static MOMENT: Form = Form {
 /// The Unix milliseconds of a moment; of a day those of its beginning, in UTC.
 pub(super) fn moment(text: &str) -> Option<u64> {
     if let Some(day) = day(text) {
-        return Some(day * 86_400_000);
+        return Some(day * DAY_LENGTH);
     }
     day(text.get(..10)?)?;
     clock::unix_of_rfc3339(text)
 }
 
+/// The first moment that is after what a text says: after all of a day, or that moment itself.
+pub(super) fn end(text: &str) -> Option<u64> {
+    day(text).map_or_else(|| moment(text), |day| Some((day + 1) * DAY_LENGTH))
+}
+
+const DAY_LENGTH: u64 = 86_400_000;
+
 /// A day.
 pub(super) static DAY: Form = Form {
     wants: "a day from 1970 on, such as `2026-12-31`",
     pattern: None,
-    format: Some("date"),
+    formats: &["date"],
+    examples: &["2026-12-31"],
     most: 10,
     check: |text| day(text).is_some(),
 };
@@ -184,8 +207,9 @@ pub(super) fn day(text: &str) -> Option<u64> {
 /// An endpoint.
 pub(super) static ENDPOINT: Form = Form {
     wants: "a path such as `/v1/messages`, with `*` at its end for all below (`/v1/*`)",
-    pattern: Some("^/[A-Za-z0-9_/.-]{0,190}\\*?$"),
-    format: None,
+    pattern: Some("^/[A-Za-z0-9_/.-]*\\*?$"),
+    formats: &[],
+    examples: &["/v1/messages", "/v1/*", "/"],
     most: 200,
     check: |text| {
         let path = text.strip_suffix('*').unwrap_or(text);
@@ -198,17 +222,13 @@ pub(super) static ENDPOINT: Form = Form {
 /// An address or a range.
 pub(super) static RANGE: Form = Form {
     wants: "an address or a range, such as `203.0.113.7`, `10.0.0.0/8` or `2001:db8::/32`",
-    pattern: Some("^([0-9]{1,2}\\.){3}[0-9]{1,2}(/[12][0-9])?$"),
-    format: None,
+    pattern: Some("^[0-9A-Fa-f.:]{2,45}(/[0-9]+)?$"),
+    formats: &[],
+    examples: &["203.0.113.7", "10.0.0.0/8", "2001:db8::/32", "::1"],
     most: 50,
     check: |text| {
-        let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
-        let Ok(address) = address.parse::<IpAddr>() else { return false };
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let plain = |length: &str| {
-            length.bytes().all(|byte| byte.is_ascii_digit()) && length.parse().is_ok_and(|length: u8| length <= most)
-        };
-        length.is_none_or(plain)
+        // It reads lists of a file as well, where spaces stand around what is listed.
+        text.trim() == text && Network::parse(text).is_some()
     },
 };
 
@@ -216,8 +236,13 @@ pub(super) static RANGE: Form = Form {
 pub(super) static ARN: Form = Form {
     wants: "an ARN of an identity, such as `arn:aws:iam::123456789012:role/app` or, with `*` at its end, \
             `arn:aws:sts::123456789012:assumed-role/app/*`",
-    pattern: Some("^arn:aws:(iam|sts)::[0-9]{12}:[A-Za-z0-9_/+=,.@-]{1,100}\\*?$"),
-    format: None,
+    pattern: Some("^arn:aws[!-)+-9;-~]*:(iam|sts):[!-)+-9;-~]*:[0-9]{12}:[!-)+-~]+\\*?$"),
+    formats: &[],
+    examples: &[
+        "arn:aws:iam::123456789012:role/app",
+        "arn:aws-cn:sts::123456789012:assumed-role/app/*",
+        "arn:aws:iam::123456789012:root",
+    ],
     most: 500,
     check: |text| {
         let name = text.strip_suffix('*').unwrap_or(text);
@@ -238,7 +263,8 @@ pub(super) static ARN: Form = Form {
 pub(super) static FINGERPRINT: Form = Form {
     wants: "a fingerprint as `ssh-keygen -lf` prints it: `SHA256:` and 43 characters of base 64",
     pattern: Some("^SHA256:[A-Za-z0-9+/]{43}$"),
-    format: None,
+    formats: &[],
+    examples: &["SHA256:YYhoH3HUq5mgeQz3V4lDsgBKSYdBNu7Zu2ccI0XAABs"],
     most: 50,
     check: |text| {
         text.strip_prefix("SHA256:").is_some_and(|hash| {
@@ -251,7 +277,8 @@ pub(super) static FINGERPRINT: Form = Form {
 pub(super) static CURSOR: Form = Form {
     wants: "the `next` of an answer",
     pattern: Some("^[0-9]{13}-[0-9A-Za-z]{1,40}$"),
-    format: None,
+    formats: &[],
+    examples: &["1795219200000-ab"],
     most: 60,
     check: |text| {
         text.split_once('-').is_some_and(|(time, rest)| {
@@ -273,7 +300,8 @@ fn token_like(text: &str, prefix: &str, count: usize) -> bool {
 pub(super) static CHALLENGE: Form = Form {
     wants: "the challenge that `/admin/login/challenge` gave: 40 letters and digits",
     pattern: Some("^[0-9A-Za-z]{40}$"),
-    format: None,
+    formats: &[],
+    examples: &[],
     most: 40,
     check: |text| token_like(text, "", 40),
 };
@@ -282,7 +310,8 @@ pub(super) static CHALLENGE: Form = Form {
 pub(super) static SIGNATURE: Form = Form {
     wants: "an Ed25519 signature: 64 bytes in base 64",
     pattern: Some("^[0-9A-Za-z+/]{85}[AQgw]==$"),
-    format: None,
+    formats: &[],
+    examples: &[],
     most: 88,
     check: |text| STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 64),
 };
@@ -291,7 +320,8 @@ pub(super) static SIGNATURE: Form = Form {
 pub(super) static TOKEN: Form = Form {
     wants: "the token of a session: `fgs-…`",
     pattern: Some("^fgs-[0-9A-Za-z]{30}$"),
-    format: None,
+    formats: &[],
+    examples: &[],
     most: 64,
     check: |text| token::well_formed(token::SESSION_PREFIX, text),
 };
@@ -300,7 +330,8 @@ pub(super) static TOKEN: Form = Form {
 pub(super) static SESSION: Form = Form {
     wants: "the id of a session: `ses_…`",
     pattern: Some("^ses_[0-9A-Za-z]{20}$"),
-    format: None,
+    formats: &[],
+    examples: &["ses_4rT0aBcDeFgHiJkLmNoP"],
     most: 24,
     check: |text| token_like(text, "ses_", 20),
 };
@@ -311,12 +342,13 @@ mod tests {
 
     #[test]
     fn forms_take_what_they_are_for_and_nothing_else() {
-        let cases: [(&Form, &[&str], &[&str]); 9] = [
+        let cases: [(&Form, &[&str], &[&str]); 10] = [
             (&KEY, &["key_a1", &"0".repeat(64)], &["", "sk-fg-abc", "key_", "key_a'--", &"g".repeat(64)]),
             (&ID, &["team_1", "a.b@c-d"], &["", "a b", "ä", "a:b", "a/b", "a'b"]),
             (&PERIOD, &["30d", "1mo"], &["", "d", "30", "-1d", "1y"]),
+            (&MOMENT, &["2026-12-31T23:59:59Z"], &["", "2026-12-31"]),
             (
-                &MOMENT,
+                &WHEN,
                 &["2026-12-31", "2026-12-31T23:59:59Z", "2026-12-31T23:59:59.5+01:00"],
                 &["", "2026-02-30", "2026-02-30T00:00:00Z", "tomorrow", "2026-12-31T", "99999-01-01T00:00:00Z"],
             ),
@@ -329,7 +361,7 @@ mod tests {
             (
                 &RANGE,
                 &["1.2.3.4", "10.0.0.0/8", "::1", "2001:db8::/32"],
-                &["", "1.2.3", "1.2.3.4/33", "::/129", "1.2.3.4/+8", "x/8"],
+                &["", "1.2.3", "1.2.3.4/33", "::/129", "1.2.3.4/+8", "x/8", " 1.2.3.4"],
             ),
             (
                 &ARN,
@@ -346,7 +378,7 @@ mod tests {
             (&CURSOR, &["1795219200000-ab"], &["", "x-ab", "1795219200000", "1795219200000-a'b"]),
         ];
         for (form, good, bad) in cases {
-            for text in good {
+            for text in good.iter().chain(form.examples) {
                 assert!((form.check)(text), "{text}: {}", form.wants);
                 assert!(text.chars().count() <= form.most);
             }

@@ -95,6 +95,7 @@ impl Row {
 enum Cell<'a> {
     Text(&'a str),
     Money(Money),
+    Count(u64),
     Map(BTreeMap<&'a str, Money>),
 }
 
@@ -104,6 +105,7 @@ struct Detail<'a> {
     api_key: &'a str,
     spend: Money,
     total_tokens: u64,
+    unpriced_requests: u64,
 }
 
 #[derive(Serialize)]
@@ -117,6 +119,7 @@ struct OneTeam<'a> {
     team_name: &'a str,
     team_id: &'a str,
     total_spend: Money,
+    unpriced_requests: u64,
     metadata: Vec<Detail<'a>>,
 }
 
@@ -130,6 +133,7 @@ struct CustomerDay<'a> {
 struct OneCustomer<'a> {
     customer: &'a str,
     total_spend: Money,
+    unpriced_requests: u64,
     metadata: Vec<Detail<'a>>,
 }
 
@@ -139,6 +143,7 @@ struct OneKey<'a> {
     total_cost: Money,
     total_input_tokens: u64,
     total_output_tokens: u64,
+    unpriced_requests: u64,
     model_details: Vec<OneModel<'a>>,
 }
 
@@ -148,10 +153,15 @@ struct OneModel<'a> {
     total_cost: Money,
     total_input_tokens: u64,
     total_output_tokens: u64,
+    unpriced_requests: u64,
 }
 
 fn spent(parts: &[&Part]) -> Money {
     total(parts.iter().copied()).cost
+}
+
+fn unpriced(parts: &[&Part]) -> u64 {
+    total(parts.iter().copied()).unpriced
 }
 
 /// The sums by what `name` says.
@@ -166,7 +176,8 @@ fn details<'a>(parts: &[&'a Part]) -> Vec<Detail<'a>> {
         let keys = by(parts, |part: &Part| part.key.as_str());
         keys.into_iter().map(move |(api_key, parts)| {
             let sums = total(parts);
-            Detail { model, api_key, spend: sums.cost, total_tokens: sums.tokens.total() }
+            let (spend, total_tokens) = (sums.cost, sums.tokens.total());
+            Detail { model, api_key, spend, total_tokens, unpriced_requests: sums.unpriced }
         })
     });
     each.collect()
@@ -189,16 +200,20 @@ impl Admin {
             from: from.saturating_mul(DAY),
             to: to.saturating_add(1).saturating_mul(DAY),
             request_id: input.text("request_id").map(str::to_owned),
-            limit: MOST,
+            // One more tells whether there are more.
+            limit: MOST + 1,
             ..EntryQuery::default()
         };
-        let mut rows = Vec::new();
+        let (mut rows, mut more) = (Vec::new(), false);
         let mut take = |entry| {
-            rows.push(Row::new(entry, &owners));
-            rows.len() < MOST
+            more = rows.len() >= MOST;
+            if !more {
+                rows.push(Row::new(entry, &owners));
+            }
+            !more
         };
-        self.walk(query, keys.as_deref(), &mut take).await?;
-        Answer::of(&rows)
+        let whole = self.walk(query, keys.as_deref(), &mut take).await?;
+        Ok(Answer { cut: more || !whole, ..Answer::of(&rows)? })
     }
 
     pub(super) async fn spend_report(&self, context: &Context<'_>) -> Result<Answer, Problem> {
@@ -230,6 +245,7 @@ impl Admin {
                 team_name: aliases.get(team_id).copied().unwrap_or(team_id),
                 team_id,
                 total_spend: spent(&parts),
+                unpriced_requests: unpriced(&parts),
                 metadata: details(&parts),
             });
             TeamDay { group_by_day, teams: teams.collect() }
@@ -244,6 +260,7 @@ fn customer_days(parts: &[Part]) -> Result<Answer, Problem> {
         let customers = customers.into_iter().map(|(customer, parts)| OneCustomer {
             customer,
             total_spend: spent(&parts),
+            unpriced_requests: unpriced(&parts),
             metadata: details(&parts),
         });
         CustomerDay { group_by_day, customers: customers.collect() }
@@ -262,6 +279,7 @@ fn key_rows(parts: &[Part]) -> Result<Answer, Problem> {
                 total_cost: metrics.spend,
                 total_input_tokens: metrics.prompt_tokens,
                 total_output_tokens: metrics.completion_tokens,
+                unpriced_requests: metrics.unpriced_requests,
             }
         });
         OneKey {
@@ -269,6 +287,7 @@ fn key_rows(parts: &[Part]) -> Result<Answer, Problem> {
             total_cost: metrics.spend,
             total_input_tokens: metrics.prompt_tokens,
             total_output_tokens: metrics.completion_tokens,
+            unpriced_requests: metrics.unpriced_requests,
             model_details: models.collect(),
         }
     });
@@ -284,7 +303,7 @@ fn day_rows(parts: &[Part], owners: &Owners) -> Result<Answer, Problem> {
         .into_iter()
         .map(|(day, parts)| {
             let keys = spent_by(&parts, |part| &part.key);
-            let mut row: Vec<(String, Cell<'_>)> = Vec::with_capacity(keys.len() + 4);
+            let mut row: Vec<(String, Cell<'_>)> = Vec::with_capacity(keys.len() + 5);
             row.extend(
                 keys.into_iter()
                     .filter(|(key, _)| !key.is_empty())
@@ -299,6 +318,7 @@ fn day_rows(parts: &[Part], owners: &Owners) -> Result<Answer, Problem> {
             }
             row.push(("startTime".to_owned(), Cell::Text(day)));
             row.push(("spend".to_owned(), Cell::Money(spent(&parts))));
+            row.push(("unpriced_requests".to_owned(), Cell::Count(unpriced(&parts))));
             row.push(("users".to_owned(), Cell::Map(users)));
             row.push(("models".to_owned(), Cell::Map(spent_by(&parts, |part| &part.model))));
             row

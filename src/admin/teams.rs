@@ -11,9 +11,19 @@ use crate::store::key::{Key, Team};
 use crate::store::{Change, Document, Kind, token};
 
 #[derive(Serialize)]
+struct Made<'a> {
+    #[serde(flatten)]
+    view: TeamView<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
 struct Updated<'a> {
     team_id: &'a str,
     data: TeamView<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -25,8 +35,17 @@ struct WithKeys<'a> {
 }
 
 #[derive(Serialize)]
-struct Deleted {
+struct Deleted<'a> {
     deleted_teams: Vec<String>,
+    deleted_keys: Vec<DeletedKey<'a>>,
+}
+
+#[derive(Serialize)]
+struct DeletedKey<'a> {
+    token: &'a str,
+    id: &'a str,
+    key_alias: Option<&'a str>,
+    team_id: &'a str,
 }
 
 /// How many keys go in one transaction.
@@ -50,11 +69,12 @@ impl Admin {
             return Err(if there {
                 Problem::conflict("team_id", format!("`team_id`: there is a team `{}` already", shown(&team.id)))
             } else {
-                alias_taken(&team)
+                alias_taken(team.alias.as_deref())
             });
         }
         let used = Used { tokens: team.allowance.max_tokens.map(|_| 0), ..Used::default() };
-        Answer::changed(&TeamView::new(&team, used, now))
+        let (view, warnings) = (TeamView::new(&team, used, now), keyform::warnings(&context.body, context));
+        Answer::changed(&Made { view, warnings })
     }
 
     pub(super) async fn team_update(&self, context: &Context<'_>) -> Result<Answer, Problem> {
@@ -64,17 +84,12 @@ impl Admin {
         let changed = team != found.value;
         if changed {
             team.updated = context.now;
-            let change = found.replaced(&team, team.alias.clone())?;
-            let (before, after) = (found.document.body.clone(), change.document().body.clone());
-            let act = context.act("team.update", subject(&team), Some(before), Some(after))?;
-            if self.save(context, &[change], &[act]).await?.is_err() {
-                let now = self.store.find(Kind::Team, &team.id, context.now).await?;
-                let same = now.is_some_and(|now| now.version == found.document.version);
-                return Err(if same { alias_taken(&team) } else { Problem::lost() });
-            }
+            let what = ("team.update", subject(&team));
+            self.replace(&found, (&team, team.alias.clone()), what, (context, alias_taken)).await?;
         }
         let data = self.team_view(&team, context.now).await?;
-        let mut answer = Answer::of(&Updated { team_id: &team.id, data })?;
+        let warnings = keyform::warnings(&context.body, context);
+        let mut answer = Answer::of(&Updated { team_id: &team.id, data, warnings })?;
         answer.changed = changed;
         Ok(answer)
     }
@@ -91,6 +106,7 @@ impl Admin {
             teams.push(self.team_of(Some(id), &format!("team_ids[{place}]"), context).await?);
         }
         let keys = self.every::<Key>(Kind::Key, context.now).await?;
+        let mut deleted_keys = Vec::new();
         for team in &teams {
             // Keys first: what fails on the way leaves a team with fewer keys, and never a key without its team's limits.
             let own: Vec<Stored<Key>> =
@@ -100,8 +116,15 @@ impl Admin {
             }
             let act = context.act("team.delete", subject(&team.value), Some(team.document.body.clone()), None)?;
             self.commit(context, &[team.removed()], &[act]).await?;
+            let of_team = keys.iter().filter(|key| key.value.team.as_ref() == Some(&team.value.id));
+            deleted_keys.extend(of_team.map(|key| DeletedKey {
+                token: &key.document.id,
+                id: &key.value.id,
+                key_alias: key.value.alias.as_deref(),
+                team_id: &team.value.id,
+            }));
         }
-        Answer::changed(&Deleted { deleted_teams: ids })
+        Answer::changed(&Deleted { deleted_teams: ids, deleted_keys })
     }
 
     pub(super) async fn team_info(&self, context: &Context<'_>) -> Result<Answer, Problem> {
@@ -147,7 +170,7 @@ fn subject(team: &Team) -> String {
     format!("team {}", team.id)
 }
 
-fn alias_taken(team: &Team) -> Problem {
-    let alias = shown(team.alias.as_deref().unwrap_or_default());
+fn alias_taken(alias: Option<&str>) -> Problem {
+    let alias = shown(alias.unwrap_or_default());
     Problem::conflict("team_alias", format!("`team_alias`: another team is called `{alias}` already"))
 }

@@ -35,12 +35,26 @@ impl Catalog for Models {
     fn knows(&self, model: &str) -> bool {
         ["fast", "smart"].contains(&model) || model.starts_with("openai/")
     }
+
+    fn takes(&self, pattern: &str) -> bool {
+        ["fast", "smart", "openai/x"].iter().any(|name| crate::route::table::fits(pattern, name))
+    }
+
+    fn prices(&self, name: &str) -> bool {
+        ["gpt-hidden", "openai/gpt-hidden"].iter().any(|model| crate::route::table::fits(name, model))
+    }
+
+    fn serves(&self, endpoint: &str) -> bool {
+        endpoint.starts_with("/v1/")
+    }
 }
 
 /// An administration with a store in memory.
 pub(super) struct World {
     pub(super) admin: Admin,
     pub(super) store: Arc<Memory>,
+    /// Where requests come from.
+    pub(super) address: Option<IpAddr>,
 }
 
 pub(super) struct Said {
@@ -48,19 +62,21 @@ pub(super) struct Said {
     pub(super) json: Value,
     pub(super) text: String,
     pub(super) changed: bool,
+    pub(super) cut: bool,
 }
 
 impl World {
     pub(super) fn new() -> Self {
         let store = Arc::new(Memory::new(Keep::default()));
-        Self { admin: Admin::new(Arc::clone(&store) as Arc<dyn Store>), store }
+        Self { admin: Admin::new(Arc::clone(&store) as Arc<dyn Store>), store, address: None }
     }
 
     /// A request as it comes.
     pub(super) fn raw(&self, actor: &Actor, method: &str, target: &str, body: &[u8], now: u64) -> Said {
         let method: Method = method.parse().unwrap();
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let request = Request { method: &method, path, query, body, actor, now, catalog: &Models };
+        let request =
+            Request { method: &method, path, query, body, actor, address: self.address, now, catalog: &Models };
         let reply = block_on(self.admin.handle(request));
         let text = String::from_utf8(reply.body).unwrap();
         let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"));
@@ -73,7 +89,7 @@ impl World {
             assert_eq!(error["code"], reply.status.as_str(), "{text}");
             assert!(error["message"].as_str().unwrap().len() > 10 && error["type"].is_string(), "{text}");
         }
-        Said { status: reply.status.as_u16(), json, text, changed: reply.changed }
+        Said { status: reply.status.as_u16(), json, text, changed: reply.changed, cut: reply.cut }
     }
 
     pub(super) fn get(&self, target: &str) -> Said {

@@ -60,7 +60,7 @@ pub(super) struct Metrics {
     pub(super) successful_requests: u64,
     pub(super) failed_requests: u64,
     pub(super) api_requests: u64,
-    unpriced_requests: u64,
+    pub(super) unpriced_requests: u64,
 }
 
 impl From<&Sums> for Metrics {

@@ -1,5 +1,7 @@
 //! Keys and teams as they are told of, and what they have used.
 
+use std::future::Future;
+
 use futures::future::try_join_all;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -14,6 +16,9 @@ use crate::observe::clock::rfc3339;
 use crate::store::key::{Allowance, Key, Team};
 use crate::store::usage::{DailyQuery, Sums, day};
 use crate::store::{Kind, Scope, StoreError};
+
+/// How much is asked of the store at a time for one answer: of many keys or teams, more would keep it from its other work.
+const AT_ONCE: usize = 8;
 
 /// What was used in the present period.
 #[derive(Clone, Copy, Debug, Default)]
@@ -242,7 +247,7 @@ impl Admin {
                 Ok(Used { spend: sums.cost, tokens })
             }
         });
-        try_join_all(each).await
+        in_turns(each.collect()).await
     }
 
     pub(super) async fn used_by(&self, user: User, now: u64) -> Result<Used, StoreError> {
@@ -332,6 +337,16 @@ impl Admin {
     }
 }
 
+/// The outcomes of all, no more than [`AT_ONCE`] of which run at a time.
+async fn in_turns<T, E>(mut all: Vec<impl Future<Output = Result<T, E>>>) -> Result<Vec<T>, E> {
+    let mut out = Vec::with_capacity(all.len());
+    while !all.is_empty() {
+        let rest = all.split_off(AT_ONCE.min(all.len()));
+        out.extend(try_join_all(std::mem::replace(&mut all, rest)).await?);
+    }
+    Ok(out)
+}
+
 /// What is left of each limit.
 fn left(scope: &'static str, limits: &Limits, used: &Standing, now: u64, out: &mut Vec<Left>) {
     let stamp = limits.stamp(now);
@@ -358,5 +373,36 @@ fn left(scope: &'static str, limits: &Limits, used: &Standing, now: u64, out: &m
         let Some(most) = most else { continue };
         let (allowed, remaining) = (Amount::Count(most), Amount::Count(most.saturating_sub(used)));
         out.push(Left { scope, limit, allowed, used: Amount::Count(used), remaining, resets_at });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn the_store_is_asked_for_a_few_at_a_time_and_answers_keep_their_order() {
+        let (now, most) = (Cell::new(0), Cell::new(0));
+        let one = |number: usize| {
+            let (now, most) = (&now, &most);
+            async move {
+                now.set(now.get() + 1);
+                most.set(most.get().max(now.get()));
+                let mut woken = false;
+                futures::future::poll_fn(|context| {
+                    context.waker().wake_by_ref();
+                    let ready = std::mem::replace(&mut woken, true);
+                    if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+                })
+                .await;
+                now.set(now.get() - 1);
+                if number == 99 { Err(number) } else { Ok(number) }
+            }
+        };
+        let all = futures::executor::block_on(in_turns((0..30).map(one).collect()));
+        assert_eq!((all, most.get()), (Ok((0..30).collect()), AT_ONCE));
+        assert_eq!(futures::executor::block_on(in_turns((90..120).map(one).collect())), Err(99));
     }
 }

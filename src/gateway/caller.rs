@@ -100,7 +100,7 @@ impl Principal {
 }
 
 /// Whether a path is the allowed one, or below it where that ends with a `*`. `/v1` is overlooked, as it is by the routes.
-fn is_below(path: &str, allowed: &str) -> bool {
+pub(super) fn is_below(path: &str, allowed: &str) -> bool {
     let plain = |path: &str| path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path).to_owned();
     let (path, allowed) = (plain(path), plain(allowed));
     match allowed.strip_suffix('*') {

@@ -118,6 +118,15 @@ impl Open {
         Some((record, Finish { gateway, after, pass }))
     }
 
+    /// Gives the record of an answer that is an error of this class, made elsewhere.
+    pub(crate) fn failed(self, response: Response<Body>, class: &'static str) -> Response<Body> {
+        if let Some((mut record, mut finish)) = self.answered() {
+            (record.status, record.error_class) = (response.status().as_u16(), Some(class));
+            finish.done(*record);
+        }
+        response
+    }
+
     /// Answers with a refusal and gives the record.
     pub(crate) fn refused(self, refusal: Refusal, wire: Wire) -> Response<Body> {
         let Some((mut record, mut finish)) = self.answered() else { return refusal.into_response(wire, "") };

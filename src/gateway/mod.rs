@@ -335,9 +335,12 @@ impl Gateway {
             };
         }
         if let Endpoint::Admin(access, _) = endpoint {
-            let answer = self.administer(state, (&head, body), (access, &caller)).await;
+            let answer = self.administer(state, (&head, body), (access, &caller, address)).await;
             return match answer {
-                Ok(response) => quiet(open, response),
+                Ok(response) => match office::class(response.status()) {
+                    None => quiet(open, response),
+                    Some(class) => open.failed(response, class),
+                },
                 Err(refusal) => open.refused(refusal, wire),
             };
         }
@@ -362,7 +365,7 @@ impl Gateway {
         &self,
         state: &State,
         (head, body): (&http::request::Parts, Pin<&mut B>),
-        (access, caller): (Access, &Caller),
+        (access, caller, address): (Access, &Caller, Option<IpAddr>),
     ) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -370,7 +373,7 @@ impl Gateway {
     {
         let actor = office::actor(access, caller, state.settings.master_key.is_some())?;
         let body = read(body, &head.headers, ADMIN_BODY).await?;
-        office::administer(self, state, (&head.method, &head.uri), (&body, &actor)).await
+        office::administer(self, state, (&head.method, &head.uri), (&body, &actor, address)).await
     }
 }
 

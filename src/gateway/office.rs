@@ -1,14 +1,20 @@
 //! The way to administration: who may, what it is told of the configuration, and what is forgotten when it has changed something.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
-use super::caller::Caller;
+use super::caller::{Caller, is_below};
 use super::refusal::Refusal;
-use super::{Body, Gateway, State, pages};
+use super::{Body, Gateway, State, pages, routes};
 use crate::admin::{self, Access, Actor, Catalog, DeploymentInfo, GroupInfo, Request};
 use crate::observe::clock;
+use crate::route::table::fits;
+
+/// A list ends before all of it was told.
+const TRUNCATED: HeaderName = HeaderName::from_static("x-feathergate-truncated");
 
 /// Whether a caller may take a route, and as whom.
 pub(super) fn actor(access: Access, caller: &Caller, guarded: bool) -> Result<Actor, Refusal> {
@@ -43,7 +49,7 @@ pub(super) async fn administer(
     gateway: &Gateway,
     state: &State,
     (method, uri): (&Method, &http::Uri),
-    (body, actor): (&Bytes, &Actor),
+    (body, actor, address): (&Bytes, &Actor, Option<IpAddr>),
 ) -> Result<Response<Body>, Refusal> {
     let Some(keeper) = gateway.keeper() else {
         return Err(Refusal::setup(
@@ -66,7 +72,8 @@ pub(super) async fn administer(
         })?
     };
     let now = clock::unix_millis();
-    let request = Request { method, path: uri.path(), query: uri.query(), body, actor, now, catalog: &Models(state) };
+    let (path, query) = (uri.path(), uri.query());
+    let request = Request { method, path, query, body, actor, address, now, catalog: &Models(state) };
     let reply = admin.handle(request).await;
     if reply.changed {
         keeper.forget();
@@ -74,10 +81,26 @@ pub(super) async fn administer(
     let mut response = Response::new(Body::full(reply.body));
     *response.status_mut() = reply.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if reply.cut {
+        response.headers_mut().insert(TRUNCATED, HeaderValue::from_static("true"));
+    }
     if let Some(admin::Route::WrongMethod { allow }) = admin::route(method, uri.path()) {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     }
     Ok(response)
+}
+
+/// The class of administration's own error for the log and the metrics; `None` where the answer is not worth a line: what is
+/// wrong with a field concerns only who asked.
+pub(super) fn class(status: StatusCode) -> Option<&'static str> {
+    Some(match status.as_u16() {
+        ..401 => return None,
+        401 | 403 => "unauthenticated",
+        404 | 405 => "not_found",
+        429 => "rate_limited",
+        500.. => "store",
+        _ => "conflict",
+    })
 }
 
 /// The models of a configuration, as administration tells of them.
@@ -115,5 +138,57 @@ impl Catalog for Models<'_> {
 
     fn knows(&self, model: &str) -> bool {
         self.0.table.find(model).is_some()
+    }
+
+    fn takes(&self, pattern: &str) -> bool {
+        let settings = &self.0.settings;
+        let aliases = settings.aliases.iter().map(|alias| alias.name.as_str());
+        settings.groups.iter().map(|group| group.name.as_str()).chain(aliases).any(|name| meet(pattern, name))
+    }
+
+    fn prices(&self, name: &str) -> bool {
+        self.0.settings.groups.iter().flat_map(|group| &group.deployments).any(|deployment| {
+            let model = deployment.pricing.base_model.as_ref().unwrap_or(&deployment.model);
+            // A `base_model` may name another vendor, or none.
+            let bare = model.split_once('/').map_or(model.as_str(), |(_, model)| model);
+            let whole = |vendor: &str| format!("{vendor}/{model}");
+            let names =
+                [whole(deployment.vendor.name), whole("openai"), whole("anthropic"), model.clone(), bare.to_owned()];
+            let count = if deployment.pricing.base_model.is_some() { names.len() } else { 1 };
+            names.iter().take(count).any(|one| meet(name, one)) || meet(name, model)
+        })
+    }
+
+    fn serves(&self, endpoint: &str) -> bool {
+        routes::calls().any(|path| is_below(&path, endpoint))
+    }
+}
+
+/// Whether some name fits both, each of which may hold `*`.
+fn meet(one: &str, other: &str) -> bool {
+    let start = |pattern: &str| pattern.split('*').next().unwrap_or_default().to_owned();
+    let both = one.contains('*') && other.contains('*');
+    let begin = both.then(|| (start(one), start(other)));
+    fits(one, other) || fits(other, one) || begin.is_some_and(|(a, b)| a.starts_with(&b) || b.starts_with(&a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_meet_where_a_name_fits_both() {
+        for (one, other, want) in [
+            ("gpt-4o", "gpt-4o", true),
+            ("gpt-*", "gpt-4o", true),
+            ("openai/gpt-4o", "openai/*", true),
+            ("openai/gpt-*", "openai/*", true),
+            ("openai/*", "openai/gpt-*-mini", true),
+            ("gpt-4", "gpt-4o", false),
+            ("claude-*", "gpt-4o", false),
+            ("anthropic/*", "openai/*", false),
+        ] {
+            assert_eq!((meet(one, other), meet(other, one)), (want, want), "{one} {other}");
+        }
     }
 }

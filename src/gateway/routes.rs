@@ -101,7 +101,7 @@ const PATHS: [(&str, Endpoint, bool); 23] = [
 ];
 
 /// The paths that call a model.
-pub(super) fn calls() -> impl Iterator<Item = String> {
+pub(crate) fn calls() -> impl Iterator<Item = String> {
     let calls = PATHS.into_iter().filter(|(_, endpoint, _)| matches!(endpoint, Endpoint::Model(_)));
     calls.map(|(path, ..)| format!("/v1{path}"))
 }

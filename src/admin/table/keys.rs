@@ -4,7 +4,7 @@ use http::Method;
 
 use super::{Access, NOTHING, Spec};
 use crate::admin::read::Takes;
-use crate::admin::shape::{ARN, ENDPOINT, Field, ID, KEY, MOMENT, MOST, PERIOD, RANGE, Type, may, must, null};
+use crate::admin::shape::{ARN, ENDPOINT, Field, ID, KEY, MOMENT, MOST, PERIOD, RANGE, Type, WHEN, may, must, null};
 
 /// What is settable of a key's and a team's allowance.
 pub(super) static ALLOWANCE: [Field; 8] = [
@@ -40,7 +40,7 @@ static KEYS: [Field; 13] = [
     ),
     may("metadata", Type::Object, "Anything."),
     may("duration", Type::Form(&PERIOD), "For how long it is valid from now on; null: for ever. Not beside `expires`."),
-    may("expires", Type::Form(&MOMENT), "Until when it is valid; null: for ever."),
+    may("expires", Type::Form(&WHEN), "Until when it is valid, of a day until its end in UTC; null: for ever."),
     may("blocked", Type::Flag, "Whether it is switched off."),
     may("tags", TAGS, "Tags of its requests, for records and for routing by tags."),
     may("allowed_routes", ENDPOINTS, "Endpoints that it may call, as paths; all where the list is empty."),
@@ -146,9 +146,15 @@ static SECRET: [Field; 2] = [
     must("key", Type::Text(64), "The secret, which is told this once."),
     must("token_id", Type::Text(64), "The hash of the secret, as in `token`."),
 ];
-static WITH_SECRET: Type = Type::Struct(&[&SECRET, &VIEWED]);
+/// What is told with a change that was made although it may not be what is meant.
+pub(super) static WARNED: [Field; 1] = [may(
+    "warnings",
+    Type::List(&Type::Plain, 10_000),
+    "What of the request is without effect as things are, for a person; missing where there is nothing to say.",
+)];
+static WITH_SECRET: Type = Type::Struct(&[&SECRET, &VIEWED, &WARNED]);
 static HASH: [Field; 1] = [must("key", Type::Text(64), "The hash of its secret.")];
-static WITH_HASH: Type = Type::Struct(&[&HASH, &VIEWED]);
+static WITH_HASH: Type = Type::Struct(&[&HASH, &VIEWED, &WARNED]);
 static INFO: Type = Type::Struct(&[&[
     null("key", Type::Text(64), "The hash of its secret; null for its holder."),
     must("info", VIEW, "The key."),

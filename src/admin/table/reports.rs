@@ -4,7 +4,7 @@ use http::Method;
 
 use super::{Access, Act, NOTHING, Spec};
 use crate::admin::read::Takes;
-use crate::admin::shape::{CURSOR, DAY, Field, ID, KEY, MOMENT, Type, may, must, null};
+use crate::admin::shape::{CURSOR, DAY, Field, ID, KEY, MOMENT, Type, WHEN, may, must, null};
 
 const FROM: Field = must("start_date", Type::Form(&DAY), "The first day, in UTC.");
 const TO: Field = must("end_date", Type::Form(&DAY), "The last day.");
@@ -35,7 +35,10 @@ const DETAIL: Type = Type::Struct(&[&[
     must("api_key", Type::Plain, "The key's id; empty with the master key."),
     must("spend", Type::Dollars, "What it cost, as far as that is known."),
     must("total_tokens", Type::Number, "All tokens."),
+    UNPRICED,
 ]]);
+const UNPRICED: Field =
+    must("unpriced_requests", Type::Number, "Requests whose cost is not known, which the sum of dollars lacks.");
 static REPORTED: Type = Type::List(
     &Type::Struct(&[&[
         may("group_by_day", Type::Form(&DAY), "The day."),
@@ -46,6 +49,7 @@ static REPORTED: Type = Type::List(
                     must("team_name", Type::Plain, "The team's alias, or its id; empty where there was none."),
                     must("team_id", Type::Plain, "The team's id."),
                     must("total_spend", Type::Dollars, "What its keys spent."),
+                    UNPRICED,
                     must("metadata", Type::List(&DETAIL, 1_000_000), "The same by model and key."),
                 ]]),
                 1_000_000,
@@ -58,6 +62,7 @@ static REPORTED: Type = Type::List(
                 &Type::Struct(&[&[
                     must("customer", Type::Plain, "The end user; empty where none was named."),
                     must("total_spend", Type::Dollars, "What was spent for him."),
+                    UNPRICED,
                     must("metadata", Type::List(&DETAIL, 1_000_000), "The same by model and key."),
                 ]]),
                 1_000_000,
@@ -68,6 +73,7 @@ static REPORTED: Type = Type::List(
         may("total_cost", Type::Dollars, "What it spent."),
         may("total_input_tokens", Type::Number, "Its input tokens."),
         may("total_output_tokens", Type::Number, "Its output tokens."),
+        may("unpriced_requests", Type::Number, "Its requests whose cost is not known."),
         may(
             "model_details",
             Type::List(
@@ -76,6 +82,7 @@ static REPORTED: Type = Type::List(
                     must("total_cost", Type::Dollars, "What it cost."),
                     must("total_input_tokens", Type::Number, "Input tokens."),
                     must("total_output_tokens", Type::Number, "Output tokens."),
+                    UNPRICED,
                 ]]),
                 1_000_000,
             ),
@@ -97,7 +104,7 @@ static METRIC: [Field; 11] = [
     must("successful_requests", Type::Number, "Requests that were answered."),
     must("failed_requests", Type::Number, "Requests that were not."),
     must("api_requests", Type::Number, "All requests."),
-    must("unpriced_requests", Type::Number, "Requests whose cost is not known, which `spend` lacks."),
+    UNPRICED,
 ];
 
 static ACTIVITY: [Field; 8] = [
@@ -185,8 +192,12 @@ static SERIES: [Field; 7] = [
         Type::Choice(&["day", "hour"]),
         "What each point is of; hours are counted from the requests themselves, for a week at most.",
     ),
-    may("from", Type::Form(&DAY), "The first day, in UTC; 30 days ago where it is not said."),
-    may("to", Type::Form(&DAY), "The last day; today where it is not said."),
+    may(
+        "from",
+        Type::Form(&DAY),
+        "The first day, in UTC; 30 days before `to` where it is not said, `to` itself for hours.",
+    ),
+    may("to", Type::Form(&DAY), "The last day, all of it; today where it is not said."),
     may("key", Type::Form(&KEY), "Of this key only."),
     may("team_id", Type::Form(&ID), "Of this team only."),
     may("model", Type::Text(200), "Of this model group only."),
@@ -231,8 +242,12 @@ static LOGS: [Field; 11] = [
     may("end_user", Type::Text(500), "For this end user only."),
     may("request_id", Type::Text(500), "With this id only."),
     may("failed", Type::Flag, "Those that failed only, or those that did not."),
-    may("from", Type::Form(&MOMENT), "The first moment; 30 days ago where it is not said."),
-    may("to", Type::Form(&MOMENT), "The first moment that is too late; none where it is not said."),
+    may(
+        "from",
+        Type::Form(&WHEN),
+        "The first moment, of a day its beginning in UTC; 30 days before `to` where it is not said.",
+    ),
+    may("to", Type::Form(&WHEN), "The first moment that is too late, or the last day; none where it is not said."),
     may("before", Type::Form(&CURSOR), "The `next` of the page before."),
     may("limit", Type::Count(1, 1000), "How many; 100 where it is not said."),
     may("bodies", Type::Flag, "Whether to tell bodies as well, where they are kept."),
@@ -297,7 +312,8 @@ const fn get(path: &'static str, summary: &'static str, query: Takes, reply: &'s
 pub(super) static ROUTES: &[Spec] = &[
     get(
         "/spend/logs",
-        "What was spent: sums by day between two days, or else the last 1000 requests, in litellm's words.",
+        "What was spent: sums by day between two days, or else the last 1000 requests, in litellm's words. Where there are more \
+         requests the answer has the header `x-feathergate-truncated`.",
         Takes { fields: &[&SPEND_LOGS], refused: &[] },
         &SPEND_ROWS,
         |admin, context| Box::pin(admin.spend_logs(context)),

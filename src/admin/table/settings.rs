@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::keys::WARNED;
 use super::{Access, Act, NOTHING, Spec};
 use crate::admin::openapi;
 use crate::admin::read::Takes;
@@ -12,7 +13,7 @@ static PRICES: [Field; 1] = [must(
     "prices",
     Type::Map(&PRICE, 2000),
     "By `vendor/model` or `model`, each with `*` for any text, the first that fits holds: what a token costs, under litellm's \
-     names such as `input_cost_per_token`.",
+     names such as `input_cost_per_token`, 0.01 at most.",
 )];
 static REDIRECTS: [Field; 1] = [must(
     "redirects",
@@ -25,7 +26,7 @@ static VERSION: [Field; 1] = [may(
     "The version that this is to replace, so that nobody else's change is lost; any, where it is not said.",
 )];
 static VERSIONED: [Field; 1] = [must("version", Type::Count(0, MOST), "Counts the changes; 0 where nothing was set.")];
-static PRICED: Type = Type::Struct(&[&PRICES, &VERSIONED]);
+static PRICED: Type = Type::Struct(&[&PRICES, &VERSIONED, &WARNED]);
 static REDIRECTED: Type = Type::Struct(&[&REDIRECTS, &VERSIONED]);
 
 static COST: [Field; 2] = [
@@ -119,7 +120,7 @@ pub(super) static ROUTES: &[Spec] = &[
     put(
         "/admin/prices",
         "Sets prices of tokens, in place of all that were set here. They win over the table; what an entry of the configuration \
-         says wins over them.",
+         says wins over them. Names that no deployment has are set as well and told in `warnings`.",
         Takes { fields: &[&PRICES, &VERSION], refused: &[] },
         &PRICED,
         |admin, context| Box::pin(admin.set_prices(context)),

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::keys::{self, ALLOWANCE, NO_ENTITY, NO_LIMIT};
+use super::keys::{self, ALLOWANCE, NO_ENTITY, NO_LIMIT, WARNED};
 use super::{Access, Act, NOTHING, Spec};
 use crate::admin::read::Takes;
 use crate::admin::shape::{Field, ID, MOMENT, MOST, PERIOD, Type, may, must, null};
@@ -102,9 +102,25 @@ static WITH_KEYS: Type = Type::Struct(&[&[
     must("keys", Type::List(&keys::VIEW, 100_000), "Its keys."),
     must("team_memberships", Type::List(&Type::Any, 0), "Empty: litellm's clients ask for it."),
 ]]);
-static UPDATED: Type = Type::Struct(&[&[must("team_id", Type::Text(100), "Its id."), must("data", VIEW, "The team.")]]);
-static DELETED: Type =
-    Type::Struct(&[&[must("deleted_teams", Type::List(&Type::Text(100), 20), "The teams that are gone.")]]);
+static MADE: Type = Type::Struct(&[&VIEWED, &WARNED]);
+static UPDATED: Type =
+    Type::Struct(&[&[must("team_id", Type::Text(100), "Its id."), must("data", VIEW, "The team.")], &WARNED]);
+static DELETED: Type = Type::Struct(&[&[
+    must("deleted_teams", Type::List(&Type::Text(100), 20), "The teams that are gone."),
+    must(
+        "deleted_keys",
+        Type::List(
+            &Type::Struct(&[&[
+                must("token", Type::Text(64), "The hash of its secret."),
+                must("id", Type::Text(50), "Its id, as in records."),
+                null("key_alias", Type::Text(100), "Its alias."),
+                must("team_id", Type::Text(100), "Its team."),
+            ]]),
+            100_000,
+        ),
+        "The keys that went with them.",
+    ),
+]]);
 static LISTED: Type = Type::List(&VIEW, 100_000);
 
 const fn post(path: &'static str, summary: &'static str, body: Takes, reply: &'static Type, act: Act) -> Spec {
@@ -120,7 +136,7 @@ pub(super) static ROUTES: &[Spec] = &[
         "/team/new",
         "Makes a team.",
         Takes { fields: &[&MAYBE, &TEAMS, &ALLOWANCE], refused: &[&REFUSED] },
-        &VIEW,
+        &MADE,
         |admin, context| Box::pin(admin.team_new(context)),
     ),
     post(

@@ -460,6 +460,7 @@ fn a_lost_race_is_a_409_and_changes_nothing() {
         query: Input::default(),
         part: None,
         actor: &Actor::Master,
+        address: None,
         now: NOW,
         catalog: &Models,
     };

@@ -77,6 +77,48 @@ fn an_update_changes_what_is_named_and_null_clears() {
 }
 
 #[test]
+fn a_key_that_ends_on_a_day_is_good_all_that_day() {
+    let world = World::new();
+    for (said, want) in [
+        ("2026-12-31", "2026-12-31T23:59:59.999Z"),
+        ("2026-11-21", "2026-11-21T23:59:59.999Z"),
+        ("9999-12-31", "9999-12-31T23:59:59.999Z"),
+        ("2026-12-31T00:00:00Z", "2026-12-31T00:00:00.000Z"),
+    ] {
+        assert_eq!(world.done("/key/generate", &json!({"expires": said}))["expires"], want);
+    }
+    assert_eq!(world.post("/key/generate", &json!({"expires": "2026-11-20"})).status, 400);
+}
+
+#[test]
+fn what_takes_nothing_today_is_done_and_told() {
+    let world = World::new();
+    let (_, hash, _) = key(&world, json!({}));
+    let odd = json!({"models": ["fa*", "claude-*"]});
+    let with = |name: &str, value: &str| {
+        let mut body = odd.clone();
+        body[name] = json!(value);
+        body
+    };
+    for (path, body) in [
+        ("/key/generate", odd.clone()),
+        ("/key/update", with("key", &hash)),
+        ("/team/new", with("team_id", "t")),
+        ("/team/update", with("team_id", "t")),
+    ] {
+        let said = world.done(path, &body);
+        assert_eq!(
+            said["warnings"],
+            json!(["`models[1]`: `claude-*` takes no model that is configured here now"]),
+            "{path}"
+        );
+    }
+    let said = world.done("/key/generate", &json!({"allowed_routes": ["/v1/messages", "/v2/*"]}));
+    assert!(said["warnings"][0].as_str().unwrap().starts_with("`allowed_routes[1]`: `/v2/*`"), "{said}");
+    assert_eq!(world.done("/key/generate", &json!({"models": ["fast", "openai/*"]})).get("warnings"), None);
+}
+
+#[test]
 fn another_period_begins_when_it_is_said() {
     let world = World::new();
     let (_, hash, _) = key(&world, json!({"max_budget": 1}));
@@ -221,7 +263,11 @@ fn a_team_takes_its_keys_with_it() {
     }
     let (_, other, _) = key(&world, json!({}));
     assert_eq!(world.told("/team/info?team_id=t")["keys"].as_array().unwrap().len(), 30);
-    world.done("/team/delete", &json!({"team_ids": ["t"]}));
+    let (_, hash, id) = key(&world, json!({"team_id": "t", "key_alias": "app"}));
+    let said = world.done("/team/delete", &json!({"team_ids": ["t"]}));
+    let gone = said["deleted_keys"].as_array().unwrap();
+    assert_eq!(gone.len(), 31);
+    assert!(gone.contains(&json!({"token": hash, "id": id, "key_alias": "app", "team_id": "t"})), "{said}");
     assert_eq!(world.told("/key/list")["keys"], json!([other]));
     assert_eq!(world.get("/team/info?team_id=t").status, 404);
     assert_eq!(world.told("/team/list"), json!([]));

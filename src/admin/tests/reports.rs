@@ -54,6 +54,8 @@ fn spend_is_told_by_day_to_the_last_digit() {
     let (world, hash, one) = world();
     let said = world.get("/spend/logs?start_date=2026-11-01&end_date=2026-11-21");
     assert!(said.text.contains(r#""startTime":"2026-11-20","spend":0.200000000002"#), "{}", said.text);
+    let unpriced: Vec<&Value> = (0..3).map(|day| &said.json[day]["unpriced_requests"]).collect();
+    assert_eq!(unpriced, [1, 0, 0], "what has no price is not free");
     assert_eq!(said.json[2]["users"], json!({"u": 0.100_000_000_001}));
     assert_eq!(said.json[2][&one], json!(0.100_000_000_001));
     assert_eq!(said.json[0]["models"], json!({"smart": 0}));
@@ -74,11 +76,32 @@ fn spend_is_told_by_day_to_the_last_digit() {
     }
     let rows = world.told("/spend/logs");
     assert_eq!(rows[0]["api_key"], one.as_str());
+    assert!(!world.get("/spend/logs").cut);
     assert_eq!((&rows[0]["prompt_tokens"], &rows[0]["completion_tokens"]), (&json!(12), &json!(5)));
     assert_eq!(
         (&rows[3]["status"], &rows[3]["spend"], &rows[3]["end_user"]),
         (&json!("failure"), &json!(null), &json!("o'neil"))
     );
+}
+
+#[test]
+fn a_list_of_requests_that_is_cut_says_so() {
+    let world = World::new();
+    for count in [999, 1, 1] {
+        for _ in 0..count {
+            record(&world, 0, |_| {});
+        }
+        let said = world.get("/spend/logs?start_date=2026-11-21&end_date=2026-11-21&summarize=false");
+        let all = block_on(world.store.daily(&crate::store::usage::DailyQuery {
+            from: "2026-11-21".into(),
+            to: "2026-11-21".into(),
+            ..Default::default()
+        }))
+        .unwrap();
+        let requests: u64 = all.iter().map(|daily| daily.sums.requests).sum();
+        let told = u64::try_from(said.json.as_array().unwrap().len()).unwrap();
+        assert_eq!((told, said.cut), (requests.min(1000), requests > 1000));
+    }
 }
 
 #[test]
@@ -92,7 +115,15 @@ fn reports_group_what_was_spent() {
     assert_eq!(names, ["", "Team"]);
     assert_eq!(teams[2]["teams"][0]["metadata"][0]["api_key"], one.as_str());
     assert_eq!(world.told(&format!("/global/spend/report?{span}&team_id=t")).as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&teams[0]["teams"][0]["unpriced_requests"], &teams[0]["teams"][0]["metadata"][0]["unpriced_requests"]),
+        (&json!(1), &json!(1))
+    );
+    let keys = world.told(&format!("/global/spend/report?{span}&group_by=api_key"));
+    let unpriced: u64 = keys.as_array().unwrap().iter().map(|key| key["unpriced_requests"].as_u64().unwrap()).sum();
+    assert_eq!(unpriced, 1);
     let customers = world.told(&format!("/global/spend/report?{span}&group_by=customer"));
+    assert_eq!(customers[0]["customers"][0]["unpriced_requests"], 1);
     assert_eq!(customers[0]["customers"][0]["customer"], "o'neil");
     let one_customer = world.told(&format!("/global/spend/report?{span}&customer_id=o%27neil"));
     assert_eq!(one_customer.as_array().unwrap().len(), 1);
@@ -127,6 +158,9 @@ fn activity_and_series_come_to_the_same() {
         (&format!("?key={hash}"), 1, 2, "fast"),
         ("?model=smart", 1, 1, "smart"),
         ("?team_id=t", 1, 2, "fast"),
+        ("?to=2026-11-20", 2, 3, "fast"),
+        ("?to=2026-12-21&by=day", 1, 1, "2026-11-21"),
+        ("?interval=hour&to=2026-11-20", 1, 2, "fast"),
     ] {
         let said = world.told(&format!("/admin/metrics{query}"));
         let all = said["series"].as_array().unwrap();
@@ -150,7 +184,11 @@ fn logs_are_filtered_and_paged() {
         ("?team_id=t", 2),
         ("?end_user=o%27neil", 1),
         ("?request_id=r", 4),
-        ("?from=2026-11-20T00:00:00Z&to=2026-11-21", 2),
+        ("?from=2026-11-20T00:00:00Z&to=2026-11-21T00:00:00Z", 2),
+        ("?from=2026-11-20&to=2026-11-20", 2),
+        ("?from=2026-11-20T00:00:00Z&to=2026-11-21", 3),
+        ("?to=2026-11-19", 1),
+        ("?to=2026-10-19", 0),
         (&format!("?key={hash}"), 2),
         ("?end_user=%27%20OR%201=1--", 0),
     ] {
@@ -176,9 +214,10 @@ fn prices_are_set_exactly_in_their_order_and_read_by_the_gateway() {
     let body = br#"{"prices":{"z*":{"input_cost_per_token":0.000000000001,"output_cost_per_token":1e-6},
         "a":{"input_cost_per_token_above_200k_tokens":2.5e-6}},"version":0}"#;
     let said = world.raw(&Actor::Master, "PUT", "/admin/prices", body, NOW);
-    let want = r#"{"prices":{"z*":{"input_cost_per_token":0.000000000001,"output_cost_per_token":0.000001},"a":{"input_cost_per_token_above_200k_tokens":0.0000025}},"version":1}"#;
-    assert_eq!((said.status, said.text.as_str(), said.changed), (200, want, true));
-    assert_eq!(world.get("/admin/prices").text, want);
+    let want = r#"{"prices":{"z*":{"input_cost_per_token":0.000000000001,"output_cost_per_token":0.000001},"a":{"input_cost_per_token_above_200k_tokens":0.0000025}},"version":1"#;
+    assert_eq!((said.status, said.changed), (200, true));
+    assert!(said.text.starts_with(want), "{}", said.text);
+    assert_eq!(world.get("/admin/prices").text, format!("{want}}}"));
     let stored = block_on(world.store.find(crate::store::Kind::Setting, settings::PRICES, NOW)).unwrap().unwrap();
     let book = settings::book(&stored.body).unwrap();
     assert_eq!(book.entries.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["z*", "a"]);
@@ -191,6 +230,31 @@ fn prices_are_set_exactly_in_their_order_and_read_by_the_gateway() {
     let audit = world.audit();
     assert_eq!(audit.len(), 2);
     assert!(audit.iter().all(|act| act.action == "prices.set" && act.after.is_some()));
+}
+
+#[test]
+fn prices_that_cannot_be_meant_are_told() {
+    let world = World::new();
+    let put = |name: &str, price: &str| {
+        let body = format!(r#"{{"prices":{{"{name}":{{"input_cost_per_token":{price}}}}}}}"#);
+        world.raw(&Actor::Master, "PUT", "/admin/prices", body.as_bytes(), NOW)
+    };
+    let said = put("gpt-hidden", "2.5");
+    assert_eq!((said.status, &said.json["error"]["param"]), (400, &json!("prices.gpt-hidden.input_cost_per_token")));
+    assert!(said.text.contains("write 0.0000025"), "{}", said.text);
+    for (name, price, want) in [
+        ("gpt-hidden", "0.01", None),
+        ("openai/gpt-*", "0", None),
+        ("fast", "0.000001", Some("prices go by the models behind it: `openai/gpt-hidden`")),
+        ("gpt-hiden", "0.000001", Some("did you mean `gpt-hidden`?")),
+        ("openai/gpt-hiden", "0.000001", Some("did you mean `openai/gpt-hidden`?")),
+        ("else", "0.000001", Some("`prices.else` is without effect")),
+    ] {
+        let said = put(name, price);
+        let warned = said.json["warnings"][0].as_str();
+        assert_eq!((said.status, warned.is_some()), (200, want.is_some()), "{name}: {}", said.text);
+        assert!(want.is_none_or(|want| warned.unwrap().contains(want)), "{name}: {warned:?}");
+    }
 }
 
 #[test]
