@@ -31,7 +31,7 @@ pub(super) enum Act {
     Logout,
     /// GET, and a table of what is under this name in the answer; `""`: of the answer itself.
     List(&'static str, &'static str, &'static [Column]),
-    /// GET of one thing, named by this field.
+    /// GET of one thing, which this field names.
     Show(&'static str, &'static str),
     /// POST of the flags, and of the word that names what it is about in this field.
     Do(&'static str, Option<&'static str>),
@@ -39,6 +39,13 @@ pub(super) enum Act {
     DoAll(&'static str, &'static str),
     Usage,
     Logs,
+    Audit,
+    /// The keys, whole.
+    Keys,
+    /// What is left of the limits of a key that is not the administrator's.
+    Balance,
+    /// GET of what is set beside the configuration, which is in this field.
+    Setting(&'static str, &'static str),
     /// PUT of a file, in this field.
     Put(&'static str, &'static str),
     AddAdmin,
@@ -86,7 +93,7 @@ static KEY: [Flag; 12] = [
     flag("team", "team_id", Value::Text, "its team's id"),
     flag("models", "models", Value::List, "models that it may use, with commas between; `*` for any text"),
     flag("lasts", "duration", Value::Text, "for how long it is valid from now on: `90d`"),
-    flag("expires", "expires", Value::Text, "until when it is valid: `2026-12-31`"),
+    flag("expires", "expires", Value::Text, "until when it is valid: `2026-12-31`, all of that day in UTC"),
     flag("tags", "tags", Value::List, "tags of its requests"),
     flag("endpoints", "allowed_routes", Value::List, "endpoints that it may call: `/v1/messages,/v1/chat/*`"),
     flag("ips", "allowed_ips", Value::List, "addresses and ranges that it may be used from"),
@@ -110,20 +117,22 @@ static LIST: [Flag; 7] = [
 ];
 static USAGE: [Flag; 6] = [
     flag("by", "by", Value::Text, "`model` (if nothing is said), `key`, `team`, `upstream` or `day`"),
-    flag("since", "from", Value::Text, "for how long back: `30d` (if nothing is said); or a day"),
-    flag("until", "to", Value::Text, "the last day"),
+    flag("since", "from", Value::Text, "for how long back: `7d`; or a day; 30 days before the end if nothing is said"),
+    flag("until", "to", Value::Text, "the last day, which counts; or so long ago"),
     flag("key", "key", Value::Text, "of this key only"),
     flag("team", "team_id", Value::Text, "of this team only"),
     flag("model", "model", Value::Text, "of this model only"),
 ];
-static LOGS: [Flag; 9] = [
+static LOGS: [Flag; 11] = [
     flag("key", "key", Value::Text, "of this key only"),
     flag("team", "team_id", Value::Text, "of this team only"),
     flag("model", "model", Value::Text, "of this model only"),
     flag("end-user", "end_user", Value::Text, "for this end user only"),
     flag("request", "request_id", Value::Text, "the one with this id"),
     flag("since", "from", Value::Text, "for how long back: `1h`; or a moment"),
+    flag("until", "to", Value::Text, "the last day; or so long ago, or a moment"),
     flag("limit", "limit", Value::Number, "how many, 1000 at most"),
+    flag("before", "before", Value::Text, "those before this entry"),
     flag("failed", "failed", Value::Switch, "those that failed only"),
     flag("follow", "", Value::Switch, "go on with what comes, until it is stopped"),
 ];
@@ -135,9 +144,10 @@ static ADMIN: [Flag; 2] = [
     flag("name", "name", Value::Text, "whose it is"),
     flag("key", "", Value::Text, "the file with the public key: a line of OpenSSH's"),
 ];
-static PAGE: [Flag; 2] = [
+static PAGE: [Flag; 3] = [
     flag("limit", "limit", Value::Number, "how many, 1000 at most"),
     flag("before", "before", Value::Text, "those before this entry"),
+    flag("full", "", Value::Switch, "each field that changed, with what was before and after"),
 ];
 
 /// Flags of every command.
@@ -151,7 +161,7 @@ pub(super) static COMMON: [Flag; 2] = [
     flag("json", "", Value::Switch, "the gateway's answer as it is, rather than a table"),
 ];
 
-const KEY_COLUMNS: &[Column] = &[
+pub(super) const KEY_COLUMNS: &[Column] = &[
     ("alias", "key_alias"),
     ("id", "id"),
     ("key", "key_name"),
@@ -176,7 +186,6 @@ const ADMIN_COLUMNS: &[Column] =
     &[("name", "name"), ("fingerprint", "fingerprint"), ("registered", "created_at"), ("by", "created_by")];
 const SESSION_COLUMNS: &[Column] =
     &[("session", "session"), ("fingerprint", "fingerprint"), ("began", "created_at"), ("ends", "expires_at")];
-const AUDIT_COLUMNS: &[Column] = &[("time", "time"), ("who", "actor"), ("what", "action"), ("on", "subject")];
 
 const fn command(
     words: &'static [&'static str],
@@ -196,7 +205,7 @@ const MANY: usize = 25;
 pub(super) static COMMANDS: [Command; 29] = [
     command(&["login"], NOTHING, "logs in with an Ed25519 key; the session is kept", &[&LOGIN], Act::Login),
     command(&["logout"], NOTHING, "ends the session", &[], Act::Logout),
-    command(&["keys", "list"], NOTHING, "lists keys", &[&LIST], Act::List("/key/list", "keys", KEY_COLUMNS)),
+    command(&["keys", "list"], NOTHING, "lists keys", &[&LIST], Act::Keys),
     command(&["keys", "show"], ONE_KEY, "tells of a key", &[], Act::Show("/key/info", "key")),
     command(
         &["keys", "create"],
@@ -247,13 +256,7 @@ pub(super) static COMMANDS: [Command; 29] = [
     ),
     command(&["usage"], NOTHING, "what was used and spent", &[&USAGE], Act::Usage),
     command(&["logs"], NOTHING, "requests, the newest last", &[&LOGS], Act::Logs),
-    command(
-        &["audit"],
-        NOTHING,
-        "what administrators did, the newest first",
-        &[&PAGE],
-        Act::List("/admin/audit", "audit", AUDIT_COLUMNS),
-    ),
+    command(&["audit"], NOTHING, "what administrators did, the newest first", &[&PAGE], Act::Audit),
     command(
         &["admins", "list"],
         NOTHING,
@@ -292,28 +295,28 @@ pub(super) static COMMANDS: [Command; 29] = [
     command(
         &["prices", "show"],
         NOTHING,
-        "prices that are set beside the configuration",
+        "prices that are set beside the configuration: a table on a terminal, else what `set` takes",
         &[],
-        Act::Show("/admin/prices", ""),
+        Act::Setting("/admin/prices", "prices"),
     ),
     command(
         &["prices", "set"],
         ("FILE", 1, 1),
-        "sets prices: JSON, by model and litellm's names, in place of all that were set",
+        "sets prices: JSON, by `vendor/model` and litellm's names, or what `show` gave; in place of all that were set",
         &[],
         Act::Put("/admin/prices", "prices"),
     ),
     command(
         &["redirects", "show"],
         NOTHING,
-        "other names of models that are set beside the configuration",
+        "other names of models that are set beside the configuration: a table on a terminal, else what `set` takes",
         &[],
-        Act::Show("/admin/redirects", ""),
+        Act::Setting("/admin/redirects", "redirects"),
     ),
     command(
         &["redirects", "set"],
         ("FILE", 1, 1),
-        "sets redirects: JSON, from a name to a model, in place of all that were set",
+        "sets redirects: JSON, from a name to a model, or what `show` gave; in place of all that were set",
         &[],
         Act::Put("/admin/redirects", "redirects"),
     ),
@@ -323,7 +326,7 @@ pub(super) static COMMANDS: [Command; 29] = [
         NOTHING,
         "what is left of a key's limits: with a virtual key in $FEATHERGATE_KEY",
         &[],
-        Act::List("/v1/token/balance", "limits", LIMIT_COLUMNS),
+        Act::Balance,
     ),
 ];
 
@@ -336,7 +339,7 @@ const MODEL_COLUMNS: &[Column] = &[
     ("$ a token in", "input_cost_per_token"),
     ("$ a token out", "output_cost_per_token"),
 ];
-const LIMIT_COLUMNS: &[Column] = &[
+pub(super) const LIMIT_COLUMNS: &[Column] = &[
     ("of", "scope"),
     ("limit", "limit"),
     ("allowed", "allowed"),

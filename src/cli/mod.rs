@@ -7,7 +7,9 @@ mod call;
 mod commands;
 mod keyfile;
 mod parse;
+mod reports;
 mod session;
+mod settings;
 mod show;
 mod work;
 

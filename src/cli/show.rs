@@ -29,45 +29,61 @@ pub(super) fn elements(raw: &str) -> Vec<&str> {
 }
 
 /// A value for a person: numbers as they were written, nothing for null and for what is empty.
-fn cell(raw: &str) -> String {
-    let text = match raw.as_bytes().first() {
+pub(super) fn cell(raw: &str) -> String {
+    let text: String = match raw.as_bytes().first() {
         Some(b'"') => serde_json::from_str(raw).unwrap_or_default(),
         Some(b'[') => elements(raw).into_iter().map(cell).collect::<Vec<_>>().join(", "),
         _ if raw == "null" || raw == "{}" => String::new(),
         _ => raw.to_owned(),
     };
-    // Names are other people's; a terminal obeys control characters.
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    plain(&text)
 }
 
-/// A table. Columns of numbers stand on the right, those that are empty in every row are left out.
-pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
-    let shown: Vec<usize> = (0..heads.len())
-        .filter(|place| rows.iter().any(|row| row.get(*place).is_some_and(|cell| !cell.is_empty())))
-        .collect();
-    let number = |cell: &str| cell.is_empty() || cell.parse::<f64>().is_ok();
-    let columns: Vec<(usize, usize, bool)> = shown
-        .into_iter()
-        .map(|place| {
+/// A text without control characters: names are other people's, and a terminal obeys.
+pub(super) fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// The value of a field for a person. A list of models that names none allows all.
+fn value(name: &str, raw: &str) -> String {
+    if name == "models" && raw == "[]" { "all".to_owned() } else { cell(raw) }
+}
+
+/// The columns of a table: which they are, how wide, and whether they stand on the right.
+pub(super) struct Layout(Vec<(usize, usize, bool)>);
+
+impl Layout {
+    /// Columns for these rows. Those of numbers stand on the right, those that are empty in every row are left out unless `all`
+    /// are wanted.
+    pub(super) fn new(heads: &[&str], rows: &[Vec<String>], all: bool) -> Self {
+        let said = |place: usize| rows.iter().any(|row| row.get(place).is_some_and(|cell| !cell.is_empty()));
+        let number = |cell: &str| cell.is_empty() || cell.parse::<f64>().is_ok();
+        let columns = heads.iter().enumerate().filter(|(place, _)| all || said(*place)).map(|(place, head)| {
             let cells = || rows.iter().filter_map(move |row| row.get(place)).map(String::as_str);
-            let head = heads.get(place).copied().unwrap_or_default();
-            let width = cells().chain([head]).map(|cell| cell.chars().count()).max().unwrap_or(0);
-            (place, width, cells().all(number))
-        })
-        .collect();
-    let mut out = String::new();
-    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-    for row in [&heads].into_iter().chain(rows) {
+            let width = cells().chain([*head]).map(|cell| cell.chars().count()).max().unwrap_or(0);
+            (place, width, said(place) && cells().all(number))
+        });
+        Self(columns.collect())
+    }
+
+    /// A row as a line.
+    pub(super) fn line(&self, row: &[impl AsRef<str>]) -> String {
         let mut line = String::new();
-        for (place, width, right) in &columns {
-            let cell = row.get(*place).map(String::as_str).unwrap_or_default();
-            let space = " ".repeat(width - cell.chars().count());
+        for (place, width, right) in &self.0 {
+            let cell = row.get(*place).map(AsRef::as_ref).unwrap_or_default();
+            let space = " ".repeat(width.saturating_sub(cell.chars().count()));
             let _ = if *right { write!(line, "{space}{cell}  ") } else { write!(line, "{cell}{space}  ") };
         }
-        out.push_str(line.trim_end());
-        out.push('\n');
+        line.truncate(line.trim_end().len());
+        line.push('\n');
+        line
     }
-    out
+}
+
+/// A table.
+pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let layout = Layout::new(heads, rows, false);
+    rows.iter().fold(layout.line(heads), |table, row| table + &layout.line(row))
 }
 
 /// A table of objects.
@@ -76,11 +92,13 @@ pub(super) fn objects(rows: &[&str], columns: &[Column]) -> String {
         return "there are none\n".to_owned();
     }
     let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| columns.iter().map(|(_, name)| field(row, name).map(cell).unwrap_or_default()).collect())
-        .collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| cells(row, columns)).collect();
     table(&heads, &rows)
+}
+
+/// The row of an object in a table.
+pub(super) fn cells(row: &str, columns: &[Column]) -> Vec<String> {
+    columns.iter().map(|(_, name)| field(row, name).map(|raw| value(name, raw)).unwrap_or_default()).collect()
 }
 
 /// The fields of an object, a line for each that says something. Lists of objects are left to a table.
@@ -91,7 +109,11 @@ pub(super) fn lines(raw: &str) -> String {
         // litellm's clients look for a key's hash under several names; people need it once.
         .filter(|(name, raw)| !(["key", "token_id"].contains(&name.as_str()) && Some(raw.get()) == token))
         .filter(|(_, raw)| !raw.get().starts_with("[{"))
-        .map(|(name, raw)| (name, cell(raw.get())))
+        .filter(|(name, _)| name != "warnings")
+        .map(|(name, raw)| {
+            let value = value(&name, raw.get());
+            (name, value)
+        })
         .filter(|(_, cell)| !cell.is_empty())
         .collect();
     let width = all.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
@@ -115,6 +137,9 @@ mod tests {
         let columns = [("name", "a"), ("n", "n"), ("empty", "e"), ("list", "l")];
         assert_eq!(objects(&rows, &columns), want);
         assert_eq!(objects(&[], &columns), "there are none\n");
-        assert_eq!(lines(r#"{"id":"x","none":null,"spend":0.10}"#), "id     x\nspend  0.10\n");
+        assert_eq!(
+            lines(r#"{"id":"x","none":null,"spend":0.10,"models":[],"warnings":["w"]}"#),
+            "id      x\nspend   0.10\nmodels  all\n"
+        );
     }
 }

@@ -1,20 +1,16 @@
 //! What each command does.
 
-use std::time::Duration;
-
 use super::call::Client;
-use super::commands::{Act, Column, Flag, Value};
+use super::commands::{Act, Column, Flag, KEY_COLUMNS, LIMIT_COLUMNS, Value};
 use super::keyfile::Signer;
 use super::parse::Line;
 use super::session::Session;
-use super::{Outside, print, show, warn};
-use crate::admin::{fingerprint, signed_text};
+use super::{Outside, print, reports, settings, show, warn};
+use crate::admin::{fingerprint, public_key, signed_text};
 use crate::meter::period::Period;
 use crate::observe::clock;
+use crate::store::token;
 use crate::store::usage::day;
-
-/// How often `logs --follow` asks.
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Does what a command line asks for.
 pub(super) async fn run(line: &Line, outside: &Outside<'_>) -> Result<(), String> {
@@ -22,7 +18,22 @@ pub(super) async fn run(line: &Line, outside: &Outside<'_>) -> Result<(), String
     match line.command.act {
         Act::Login => login(line, client, outside).await,
         Act::Logout => logout(client, outside).await,
-        Act::List(path, field, columns) => list(line, client, (path, field, columns), outside).await,
+        Act::List(path, field, columns) => {
+            list(line, &client, (path, queried(line, &client).await?), (field, columns)).await
+        }
+        Act::Keys => {
+            let mut query = queried(line, &client).await?;
+            query.push(("return_full_object", "true".to_owned()));
+            if line.flag("size").is_none() {
+                query.push(("size", "100".to_owned()));
+            }
+            list(line, &client, ("/key/list", query), ("keys", KEY_COLUMNS)).await
+        }
+        Act::Balance => {
+            let key = (outside.env)("FEATHERGATE_KEY");
+            let client = client.with(Some(key.ok_or("set FEATHERGATE_KEY to the virtual key that is asked about")?));
+            list(line, &client, ("/v1/token/balance", Vec::new()), ("limits", LIMIT_COLUMNS)).await
+        }
         Act::Show(path, field) => tell(line, &client, path, field).await,
         Act::Do(path, field) => {
             let mut body = said(line)?;
@@ -39,20 +50,31 @@ pub(super) async fn run(line: &Line, outside: &Outside<'_>) -> Result<(), String
             }
             told(line, &client.post(path, object(&[(field, listed(&names))])).await?)
         }
-        Act::Usage => usage(line, &client).await,
-        Act::Logs => logs(line, &client).await,
-        Act::Put(path, field) => {
-            let text = file(line.names.first().map(String::as_str).unwrap_or_default())?;
-            let text = json(&text).ok_or("the file is not JSON")?;
-            told(line, &client.put(path, object(&[(field, text)])).await?)
-        }
+        Act::Usage => reports::usage(line, &client).await,
+        Act::Logs => reports::logs(line, &client).await,
+        Act::Audit => reports::audit(line, &client).await,
+        Act::Setting(path, field) => settings::show(line, &client, path, field).await,
+        Act::Put(path, field) => settings::put(line, &client, path, field).await,
         Act::AddAdmin => {
-            let public_key = file(line.flag("key").ok_or("`--key` is missing: the file with the public key")?)?;
+            let path = line.flag("key").ok_or("`--key` is missing: the file with the public key")?;
+            let text = file(path)?;
             let mut body = said(line)?;
-            body.push(("public_key", quoted(public_key.trim())));
+            body.push(("public_key", quoted(public(path, &text)?)));
             told(line, &client.post("/admin/admins", object(&body)).await?)
         }
     }
+}
+
+/// The text of a file, which has to be a public key: nothing else may leave this machine.
+fn public<'a>(path: &str, text: &'a str) -> Result<&'a str, String> {
+    if text.contains("PRIVATE KEY") {
+        return Err(format!("{path} is the private key; name the public one, {path}.pub; nothing was sent"));
+    }
+    let text = text.trim();
+    let wants = "a line such as `ssh-ed25519 AAAA… name`";
+    public_key(text)
+        .map(|_| text)
+        .ok_or_else(|| format!("{path} holds no Ed25519 public key, {wants}; nothing was sent"))
 }
 
 async fn login(line: &Line, client: Client, outside: &Outside<'_>) -> Result<(), String> {
@@ -97,25 +119,10 @@ async fn logout(client: Client, outside: &Outside<'_>) -> Result<(), String> {
 
 async fn list(
     line: &Line,
-    client: Client,
-    (path, field, columns): (&str, &str, &[Column]),
-    outside: &Outside<'_>,
+    client: &Client,
+    (path, query): (&str, Vec<(&'static str, String)>),
+    (field, columns): (&str, &[Column]),
 ) -> Result<(), String> {
-    let own = path == "/v1/token/balance";
-    let client = if own {
-        let key =
-            (outside.env)("FEATHERGATE_KEY").ok_or("set FEATHERGATE_KEY to the virtual key that is asked about")?;
-        client.with(Some(key))
-    } else {
-        client
-    };
-    let mut query = queried(line, &client).await?;
-    if path == "/key/list" {
-        query.push(("return_full_object", "true".to_owned()));
-        if line.flag("size").is_none() {
-            query.push(("size", "100".to_owned()));
-        }
-    }
     let answer = client.get(path, &pairs(&query)).await?;
     if line.flag("json").is_some() {
         return raw(&answer);
@@ -129,19 +136,29 @@ async fn list(
     {
         warn(&format!("page {page} of {pages}: `--page {}` shows the next", page + 1));
     }
-    if let Some(next) = show::text(&answer, "next") {
+    Ok(())
+}
+
+/// Says how to go on with what goes on.
+pub(super) fn more(answer: &str) {
+    if let Some(next) = show::text(answer, "next") {
         warn(&format!("there may be more: `--before {next}` shows them"));
     }
-    Ok(())
+}
+
+/// Says what the gateway warns of.
+pub(super) fn warned(answer: &str) {
+    for warning in show::elements(show::field(answer, "warnings").unwrap_or("[]")) {
+        warn(&format!("warning: {}", show::cell(warning)));
+    }
 }
 
 /// Tells of one thing.
 async fn tell(line: &Line, client: &Client, path: &str, field: &str) -> Result<(), String> {
     let name = line.names.first().map(String::as_str).unwrap_or_default();
     let name = if field == "key" { key(client, name).await? } else { name.to_owned() };
-    let query: &[(&str, &str)] = if field.is_empty() { &[] } else { &[(field, &name)] };
-    let answer = client.get(path, query).await?;
-    if line.flag("json").is_some() || field.is_empty() {
+    let answer = client.get(path, &[(field, &name)]).await?;
+    if line.flag("json").is_some() {
         return raw(&answer);
     }
     let whole = show::field(&answer, "info").or_else(|| show::field(&answer, "team_info"));
@@ -162,115 +179,33 @@ fn told(line: &Line, answer: &str) -> Result<(), String> {
         return raw(answer);
     }
     print(&show::lines(show::field(answer, "data").unwrap_or(answer)));
+    if let Some(keys) = show::field(answer, "deleted_keys").filter(|keys| keys.starts_with("[{")) {
+        print("\nwith these keys:\n");
+        print(&show::objects(&show::elements(keys), &[("key", "key_alias"), ("id", "id"), ("team", "team_id")]));
+    }
+    warned(answer);
     Ok(())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what else is told ends the same way")]
-fn raw(answer: &str) -> Result<(), String> {
+pub(super) fn raw(answer: &str) -> Result<(), String> {
     print(answer);
     print("\n");
     Ok(())
 }
 
-const USED: [Column; 7] = [
-    ("requests", "api_requests"),
-    ("failed", "failed_requests"),
-    ("tokens in", "prompt_tokens"),
-    ("from cache", "cache_read_input_tokens"),
-    ("tokens out", "completion_tokens"),
-    ("$", "spend"),
-    ("no price", "unpriced_requests"),
-];
-
-async fn usage(line: &Line, client: &Client) -> Result<(), String> {
-    let query = queried(line, client).await?;
-    let answer = client.get("/admin/metrics", &pairs(&query)).await?;
-    if line.flag("json").is_some() {
-        return raw(&answer);
-    }
-    let by = line.flag("by").unwrap_or("model");
-    let mut heads = vec![by];
-    heads.extend(USED.iter().map(|(head, _)| *head));
-    let row = |name: String, of: &str| {
-        let mut row = vec![name];
-        row.extend(USED.iter().map(|(_, name)| show::field(of, name).unwrap_or_default().to_owned()));
-        row
-    };
-    let mut rows = Vec::new();
-    for series in show::elements(show::field(&answer, "series").unwrap_or("[]")) {
-        let name = show::text(series, "alias").or_else(|| show::text(series, "name")).unwrap_or_default();
-        let name = if name.is_empty() { "(none)".to_owned() } else { name.replace(char::is_control, " ") };
-        rows.push(row(name, show::field(series, "totals").unwrap_or("{}")));
-    }
-    rows.push(row("all".to_owned(), show::field(&answer, "totals").unwrap_or("{}")));
-    print(&show::table(&heads, &rows));
-    Ok(())
-}
-
-const LOGGED: [Column; 10] = [
-    ("time", "time"),
-    ("status", "status"),
-    ("model", "model"),
-    ("deployment", "deployment"),
-    ("key", "key_alias"),
-    ("in", "in"),
-    ("out", "out"),
-    ("$", "cost"),
-    ("ms", "total_ms"),
-    ("error", "error"),
-];
-
-async fn logs(line: &Line, client: &Client) -> Result<(), String> {
-    let follows = line.flag("follow").is_some();
-    let mut query = queried(line, client).await?;
-    let mut seen: Vec<String> = Vec::new();
-    loop {
-        let answer = client.get("/admin/logs", &pairs(&query)).await?;
-        let logs = show::elements(show::field(&answer, "logs").unwrap_or("[]"));
-        let id = |log: &str| show::text(log, "id").unwrap_or_default();
-        let new: Vec<&str> = logs.iter().rev().copied().filter(|log| !seen.contains(&id(log))).collect();
-        if line.flag("json").is_some() && !follows {
-            return raw(&answer);
-        }
-        if line.flag("json").is_some() {
-            for log in new {
-                print(&format!("{log}\n"));
-            }
-        } else if !(new.is_empty() && follows) {
-            print(&log_table(&new));
-        }
-        if !follows {
-            return Ok(());
-        }
-        if let Some(newest) = logs.first().map(|log| id(log)) {
-            seen = logs.iter().map(|log| id(log)).collect();
-            // What is written late may carry an earlier time: a minute is looked at again.
-            let time = newest.split('-').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
-            query.retain(|(name, _)| !["from", "limit"].contains(name));
-            query.extend([("from", clock::rfc3339(time.saturating_sub(60_000))), ("limit", "1000".to_owned())]);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-fn log_table(logs: &[&str]) -> String {
-    let rows: Vec<String> = logs
-        .iter()
-        .map(|log| {
-            let tokens = show::field(log, "tokens").unwrap_or("{}");
-            let count = |name: &str| show::field(tokens, name).and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
-            let all = count("input").saturating_add(count("cache_read")).saturating_add(count("cache_write"));
-            let inner = log.trim().strip_suffix('}').unwrap_or_default();
-            format!("{inner},\"in\":{all},\"out\":{}}}", count("output"))
-        })
-        .collect();
-    show::objects(&rows.iter().map(String::as_str).collect::<Vec<_>>(), &LOGGED)
+/// Whether a word names a key by itself: whoever calls a key `key_prod` or `sk-bob` means its alias. What is as long as a secret
+/// is taken for one, be it mistyped: it does not belong into a query, nor into an error.
+fn names_itself(name: &str) -> bool {
+    let plain = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let hash = plain(name, 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = name.strip_prefix("key_").is_some_and(|id| plain(id, 20));
+    hash || id || token::well_formed(token::KEY_PREFIX, name) || (name.starts_with("sk-") && name.len() > 20)
 }
 
 /// The key that a word names: an alias is looked up.
 async fn key(client: &Client, name: &str) -> Result<String, String> {
-    let hash = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if hash || name.starts_with("sk-") || name.starts_with("key_") {
+    if names_itself(name) {
         return Ok(name.to_owned());
     }
     let answer = client.get("/key/list", &[("key_alias", name)]).await?;
@@ -282,6 +217,15 @@ async fn key(client: &Client, name: &str) -> Result<String, String> {
 /// The fields that the flags say, as JSON.
 fn said(line: &Line) -> Result<Vec<(&'static str, String)>, String> {
     let own = line.flags.iter().filter(|(flag, _)| !flag.field.is_empty());
+    let creates = line.command.words.last() == Some(&"create");
+    let open = |flag: &Flag| ["models", "allowed_routes", "allowed_ips"].contains(&flag.field);
+    if let Some((flag, _)) = own.clone().find(|(flag, value)| creates && value == "none" && open(flag)) {
+        let name = flag.name;
+        return Err(format!(
+            "`--{name} none` would allow all {name}, as nothing is what it clears: leave it out for that, name some, or see \
+             `keys block` for a key that may do nothing"
+        ));
+    }
     own.map(|(flag, value)| Ok((flag.field, value_of(flag, value)?))).collect()
 }
 
@@ -306,12 +250,12 @@ fn value_of(flag: &Flag, value: &str) -> Result<String, String> {
 }
 
 /// The parameters that the flags say.
-async fn queried(line: &Line, client: &Client) -> Result<Vec<(&'static str, String)>, String> {
+pub(super) async fn queried(line: &Line, client: &Client) -> Result<Vec<(&'static str, String)>, String> {
     let mut query = Vec::new();
     for (flag, value) in line.flags.iter().filter(|(flag, _)| !flag.field.is_empty()) {
         let value = match flag.field {
             "key" => key(client, value).await?,
-            "from" => since(value, line.command.act == Act::Usage)?,
+            "from" | "to" => since(flag.name, value, line.command.act == Act::Usage)?,
             _ => value.clone(),
         };
         query.push((flag.field, value));
@@ -320,27 +264,27 @@ async fn queried(line: &Line, client: &Client) -> Result<Vec<(&'static str, Stri
 }
 
 /// The moment, or the day, that lies so long back; what is none of that the gateway may judge.
-fn since(text: &str, days: bool) -> Result<String, String> {
+fn since(flag: &str, text: &str, days: bool) -> Result<String, String> {
     let seconds = match Period::parse(text) {
         None | Some(Period::Forever) => return Ok(text.to_owned()),
         Some(Period::Seconds(seconds)) => seconds,
         Some(Period::Months(months)) => u64::from(months) * 30 * 86_400,
     };
     let then = clock::unix_millis().checked_sub(seconds.saturating_mul(1000));
-    let then = then.ok_or_else(|| format!("`--since {text}` is before all records"))?;
+    let then = then.ok_or_else(|| format!("`--{flag} {text}` is before all records"))?;
     Ok(if days { day(then) } else { clock::rfc3339(then) })
 }
 
-fn pairs<'a>(query: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+pub(super) fn pairs<'a>(query: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
     query.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-fn file(path: &str) -> Result<String, String> {
+pub(super) fn file(path: &str) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))
 }
 
 /// The text, if it is JSON.
-fn json(text: &str) -> Option<String> {
+pub(super) fn json(text: &str) -> Option<String> {
     serde_json::from_str::<&serde_json::value::RawValue>(text).ok().map(|raw| raw.get().to_owned())
 }
 
@@ -352,7 +296,7 @@ fn listed(all: &[String]) -> String {
     serde_json::Value::from(all).to_string()
 }
 
-fn object(fields: &[(&str, String)]) -> String {
+pub(super) fn object(fields: &[(&str, String)]) -> String {
     let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
     format!("{{{}}}", fields.join(","))
 }
@@ -360,6 +304,33 @@ fn object(fields: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_has_the_form_of_a_secret_a_hash_or_an_id_is_one() {
+        let secret = token::generate(token::KEY_PREFIX).unwrap();
+        let mistyped = secret.replace(char::is_numeric, "x") + "y";
+        for own in [&secret, &mistyped, &"a1".repeat(32), "key_0123456789abcdefGHIJ", "sk-0123456789abcdef0123"] {
+            assert!(names_itself(own), "{own}");
+        }
+        for alias in ["key_prod", "sk-bob", "sk-fg-bob", "key_0123456789abcdefGHI-", &"g".repeat(64), "app", ""] {
+            assert!(!names_itself(alias), "{alias}");
+        }
+    }
+
+    #[test]
+    fn only_a_public_key_is_sent() {
+        let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea me\n";
+        assert_eq!(public("id.pub", line), Ok(line.trim()));
+        for (text, want) in [
+            ("-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n", "id.pub; nothing was sent"),
+            ("-----BEGIN PRIVATE KEY-----\nc2VjcmV0", "id is the private key"),
+            ("c2VjcmV0", "no Ed25519 public key"),
+            ("", "nothing was sent"),
+        ] {
+            let told = public("id", text).unwrap_err();
+            assert!(told.contains(want) && !told.contains("c2VjcmV0"), "{told}");
+        }
+    }
 
     #[test]
     fn values_become_json_and_keep_their_digits() {
