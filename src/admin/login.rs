@@ -44,7 +44,7 @@ pub(super) struct Rate(Mutex<Minute>);
 /// What was given in a minute. Only who was given one is remembered, so that it has no more addresses than challenges.
 #[derive(Default)]
 struct Minute {
-    minute: u64,
+    number: u64,
     given: u32,
     each: HashMap<IpAddr, u32>,
 }
@@ -54,8 +54,8 @@ impl Rate {
         let (all, one) = CHALLENGES;
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = now / 60_000;
-        if state.minute != minute {
-            *state = Minute { minute, ..Minute::default() };
+        if state.number != minute {
+            *state = Minute { number: minute, ..Minute::default() };
         }
         if state.given >= all {
             return false;

@@ -190,13 +190,16 @@ fn said_prices(input: &Input) -> Result<Prices, Problem> {
     Ok(prices)
 }
 
+/// How many wrong names of models are told with what may have been meant.
+const HINTS: usize = 20;
+
 /// What is to be said of prices that no deployment has: they may be meant for one that is yet to come.
 fn unused(prices: &Prices, context: &Context<'_>) -> Vec<String> {
     let groups = context.catalog.groups();
     let called = |deployment: &DeploymentInfo| format!("{}/{}", deployment.upstream, deployment.model);
     let all: Vec<String> = groups.iter().flat_map(|group| &group.deployments).map(called).collect();
     let unused = prices.iter().filter(|(name, _)| !context.catalog.prices(name));
-    let told = unused.map(|(name, _)| {
+    let told = unused.enumerate().map(|(place, (name, _))| {
         let meant = match groups.iter().find(|group| group.name == *name) {
             Some(group) => {
                 let mut own: Vec<String> = group.deployments.iter().map(|one| format!("`{}`", called(one))).collect();
@@ -204,6 +207,8 @@ fn unused(prices: &Prices, context: &Context<'_>) -> Vec<String> {
                 own.dedup();
                 format!("; it is a model group, and prices go by the models behind it: {}", own.join(", "))
             }
+            // A name is looked up among all: where nearly all are wrong, a few hints do.
+            None if place >= HINTS => String::new(),
             None => {
                 let names =
                     all.iter().flat_map(|name| [Some(name.as_str()), name.split_once('/').map(|(_, model)| model)]);

@@ -97,7 +97,9 @@ async fn follow(line: &Line, client: &Client, mut query: Vec<(&'static str, Stri
         let answer = client.get("/admin/logs", &pairs(&query)).await?;
         let new = seen.take(&show::elements(show::field(&answer, "logs").unwrap_or("[]")));
         if line.flag("json").is_some() {
-            new.iter().for_each(|log| print(&format!("{log}\n")));
+            for log in new {
+                print(&format!("{log}\n"));
+            }
         } else if !new.is_empty() {
             let rows: Vec<Vec<String>> = new.iter().map(|log| show::cells(&counted(log), &LOGGED)).collect();
             let layout = layout.get_or_insert_with(|| {
@@ -105,7 +107,9 @@ async fn follow(line: &Line, client: &Client, mut query: Vec<(&'static str, Stri
                 print(&layout.line(&heads));
                 layout
             });
-            rows.iter().for_each(|row| print(&layout.line(row)));
+            for row in &rows {
+                print(&layout.line(row));
+            }
         }
         if let Some(from) = seen.from() {
             query.retain(|(name, _)| *name != "from");
@@ -179,7 +183,9 @@ pub(super) async fn audit(line: &Line, client: &Client) -> Result<(), String> {
     if acts.is_empty() {
         print("there are none\n");
     } else if line.flag("full").is_some() {
-        acts.iter().for_each(|act| print(&whole(act)));
+        for act in &acts {
+            print(&whole(act));
+        }
     } else {
         let mut heads: Vec<&str> = ACTS.iter().map(|(head, _)| *head).collect();
         heads.push("changed");
@@ -194,13 +200,19 @@ pub(super) async fn audit(line: &Line, client: &Client) -> Result<(), String> {
     Ok(())
 }
 
+/// How many names of changed fields stand in a row.
+const CHANGED: usize = 5;
+
 /// The names of the fields that an act changed; none where it made or removed the whole.
 fn changed(act: &str) -> String {
     let is = |name: &str| show::field(act, name).is_some_and(|raw| raw != "null");
     if !(is("before") && is("after")) {
         return String::new();
     }
-    changes(act).into_iter().map(|(name, ..)| name).collect::<Vec<_>>().join(", ")
+    let names: Vec<String> = changes(act).into_iter().map(|(name, ..)| name).collect();
+    let (shown, more) = names.split_at(names.len().min(CHANGED));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// An act with all that it changed.
@@ -222,7 +234,7 @@ fn changes(act: &str) -> Vec<(String, String, String)> {
     names.extend(after.iter().map(|(name, _)| name).filter(|name| value(&before, name).is_none()));
     let each = names.into_iter().filter(|name| *name != "updated").filter_map(|name| {
         let (before, after) = (value(&before, name), value(&after, name));
-        let told = |raw: &Option<String>| raw.as_deref().map(|raw| show::cell(raw)).filter(|cell| !cell.is_empty());
+        let told = |raw: &Option<String>| raw.as_deref().map(show::cell).filter(|cell| !cell.is_empty());
         let told = |raw: &Option<String>| told(raw).unwrap_or_else(|| "nothing".to_owned());
         // What is not there and what is empty are the same.
         (before != after && told(&before) != told(&after)).then(|| (show::plain(name), told(&before), told(&after)))
@@ -285,6 +297,8 @@ mod tests {
         assert_eq!(changed(update), "rpm_limit, blocked, max_budget");
         let want = "t  a  key.update  key k\n    rpm_limit   5 -> nothing\n    blocked     nothing -> true\n    max_budget  nothing -> 1.5\n";
         assert_eq!(whole(update), want);
+        let many = r#"{"before":{},"after":{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}}"#;
+        assert_eq!(changed(many), "a, b, c, d, e and 2 more");
         let made = r#"{"action":"key.create","before":null,"after":{"expires":0,"alias":"x"}}"#;
         assert_eq!(changed(made), "");
         assert!(whole(made).contains("expires  nothing -> 1970-01-01T00:00:00.000Z"), "{}", whole(made));

@@ -148,14 +148,14 @@ impl Catalog for Models<'_> {
 
     fn prices(&self, name: &str) -> bool {
         self.0.settings.groups.iter().flat_map(|group| &group.deployments).any(|deployment| {
-            let model = deployment.pricing.base_model.as_ref().unwrap_or(&deployment.model);
-            // A `base_model` may name another vendor, or none.
+            let Some(model) = &deployment.pricing.base_model else {
+                let model = &deployment.model;
+                return meet(name, model) || meet(name, &format!("{}/{model}", deployment.vendor.name));
+            };
+            // It may name another vendor, or none.
             let bare = model.split_once('/').map_or(model.as_str(), |(_, model)| model);
-            let whole = |vendor: &str| format!("{vendor}/{model}");
-            let names =
-                [whole(deployment.vendor.name), whole("openai"), whole("anthropic"), model.clone(), bare.to_owned()];
-            let count = if deployment.pricing.base_model.is_some() { names.len() } else { 1 };
-            names.iter().take(count).any(|one| meet(name, one)) || meet(name, model)
+            let names = ["openai", "anthropic", deployment.vendor.name].map(|vendor| format!("{vendor}/{model}"));
+            meet(name, model) || meet(name, bare) || names.iter().any(|whole| meet(name, whole))
         })
     }
 
@@ -166,10 +166,9 @@ impl Catalog for Models<'_> {
 
 /// Whether some name fits both, each of which may hold `*`.
 fn meet(one: &str, other: &str) -> bool {
-    let start = |pattern: &str| pattern.split('*').next().unwrap_or_default().to_owned();
-    let both = one.contains('*') && other.contains('*');
-    let begin = both.then(|| (start(one), start(other)));
-    fits(one, other) || fits(other, one) || begin.is_some_and(|(a, b)| a.starts_with(&b) || b.starts_with(&a))
+    let starts = one.split_once('*').zip(other.split_once('*'));
+    let both = starts.is_some_and(|((one, _), (other, _))| one.starts_with(other) || other.starts_with(one));
+    fits(one, other) || fits(other, one) || both
 }
 
 #[cfg(test)]

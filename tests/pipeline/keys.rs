@@ -595,6 +595,39 @@ async fn what_administrators_set_lies_over_the_configuration_everywhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_administration_refuses_has_its_line_in_the_log() {
+    let bank = bank("", &[]);
+    let token = "fgs-000000000000000000000000000000";
+    for (path, body, status, class) in [
+        ("/team/delete", json!({"team_ids": ["none"]}), 404, "not_found"),
+        ("/team/new", json!({"team_id": "t", "team_alias": "t"}), 200, ""),
+        ("/team/new", json!({"team_id": "t"}), 409, "conflict"),
+        ("/admin/logout", json!({"token": token}), 400, ""),
+        (
+            "/admin/login",
+            json!({
+                "fingerprint": "SHA256:YYhoH3HUq5mgeQz3V4lDsgBKSYdBNu7Zu2ccI0XAABs",
+                "challenge": "a".repeat(40),
+                "signature": format!("{}==", "A".repeat(86)),
+            }),
+            401,
+            "unauthenticated",
+        ),
+    ] {
+        let request = Request::post(path).header("authorization", format!("Bearer {MASTER}"));
+        let request = request.body(Full::new(Bytes::from(body.to_string()))).unwrap();
+        if class.is_empty() {
+            let got = read(bank.world.gateway.handle(request, call()).await).await;
+            assert_eq!(got.status, status, "{path}: {}", got.text);
+            continue;
+        }
+        let seen = bank.world.ask(request).await;
+        assert_eq!(seen.got.status, status, "{path}: {}", seen.got.text);
+        assert_eq!((&seen.log["status"], &seen.log["error_class"]), (&json!(status), &json!(class)), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_opens_no_door_but_the_models() {
     let bank = bank("", &[]);
     let secret = bank.key(Key::default()).await;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import stat
@@ -82,6 +83,12 @@ def test_a_session_is_begun_kept_and_ended(logged_in: Run, server: Gateway, tmp_
 
 
 def test_the_life_of_a_key(logged_in: Run, server: Gateway) -> None:
+    assert ["models", "all"] in [line.split() for line in logged_in("keys", "create", "--alias", "key_prod").stdout.splitlines()]
+    odd = logged_in("keys", "create", "--alias", "sk-bob", "--models", "claude-*", "--endpoints", "/v2/*")
+    assert odd.stderr.count("warning: ") == 2 and "takes no model" in odd.stderr
+    for alias in ("key_prod", "sk-bob"):
+        assert alias in logged_in("keys", "show", alias).stdout
+        logged_in("keys", "delete", alias)
     made = json.loads(
         logged_in("keys", "create", "--alias", "app", "--budget", "10.000000000001", "--period", "30d", "--models", "fast", "--json").stdout
     )
@@ -108,8 +115,15 @@ def test_the_life_of_a_key(logged_in: Run, server: Gateway) -> None:
     logs = json.loads(logged_in("logs", "--key", "app2", "--json").stdout)["logs"]
     assert [log["status"] for log in logs if log["status"] == 200]
     assert "app2" in logged_in("usage", "--by", "key", "--since", "1d").stdout
+    logged_in("usage", "--until", "2026-01-31")
+    assert "there may be more: `--before" in logged_in("logs", "--limit", "1").stderr
+    assert "there are none" in logged_in("logs", "--until", "2026-01-31").stdout
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    assert "app2" in logged_in("logs", "--key", "app2", "--since", today, "--until", today).stdout
     logged_in("keys", "delete", "app2")
     assert ask(new) == 401
+    assert "rpm_limit" in logged_in("audit").stdout
+    assert "key_alias" not in logged_in("audit").stdout and "10.000000000001 -> nothing" in logged_in("audit", "--full").stdout
     actions = [act["action"] for act in json.loads(logged_in("audit", "--json").stdout)["audit"]]
     assert {"key.create", "key.update", "key.block", "key.unblock", "key.regenerate", "key.delete"} <= set(actions)
 
@@ -120,11 +134,19 @@ def test_teams_prices_and_redirects(logged_in: Run, tmp_path: Path) -> None:
     assert "of-t" in logged_in("teams", "show", "t").stdout
     logged_in("teams", "update", "t", "--budget", "6")
     assert json.loads(logged_in("teams", "list", "--json").stdout)[0]["max_budget"] == 6
-    logged_in("teams", "delete", "t")
+    assert "of-t" in logged_in("teams", "delete", "t").stdout
     assert "there is no key" in logged_in("keys", "show", "of-t", status=1).stderr
     (tmp_path / "prices.json").write_text('{"gpt-4o-mini": {"input_cost_per_token": 0.000000000001}}')
     logged_in("prices", "set", str(tmp_path / "prices.json"))
-    assert '"input_cost_per_token":0.000000000001' in logged_in("prices", "show").stdout
+    shown = logged_in("prices", "show").stdout
+    assert '"input_cost_per_token":0.000000000001' in shown
+    # What was shown can be set, as long as nobody else has set anything.
+    (tmp_path / "prices.json").write_text(shown)
+    logged_in("prices", "set", str(tmp_path / "prices.json"))
+    assert json.loads(logged_in("prices", "show").stdout)["prices"] == json.loads(shown)["prices"]
+    assert "409" in logged_in("prices", "set", str(tmp_path / "prices.json"), status=1).stderr
+    (tmp_path / "prices.json").write_text('{"fast": {"input_cost_per_token": 0.000001}}')
+    assert "`openai/gpt-4o-mini`" in logged_in("prices", "set", str(tmp_path / "prices.json")).stderr
     (tmp_path / "redirects.json").write_text('{"gpt-4": "nothing"}')
     assert "redirects.gpt-4" in logged_in("redirects", "set", str(tmp_path / "redirects.json"), status=1).stderr
 
@@ -143,10 +165,19 @@ def test_teams_prices_and_redirects(logged_in: Run, tmp_path: Path) -> None:
         (["login", "--key", "/dev/null"], "neither a private key"),
         (["keys", "list", "--url", "gateway"], "is no URL"),
         (["usage", "--by", "colour"], "`by` must be"),
+        (["keys", "create", "--models", "none"], "would allow all models"),
+        (["logs", "--follow", "--until", "1h"], "has no end"),
     ],
 )
 def test_what_is_wrong_is_told(admin: Run, args: list[str], told: str) -> None:
     assert told in admin(*args, status=1, FEATHERGATE_MASTER_KEY=MASTER).stderr
+
+
+def test_a_private_key_is_not_sent(admin: Run, tmp_path: Path) -> None:
+    (tmp_path / "id").write_text(PRIVATE)
+    # Nobody listens there, so whatever is sent fails in another way.
+    told = admin("admins", "add", "--name", "x", "--key", str(tmp_path / "id"), "--url", "http://127.0.0.1:9", status=1).stderr
+    assert "is the private key" in told and "id.pub; nothing was sent" in told and "MC4C" not in told
 
 
 def test_every_command_has_help(admin: Run) -> None:

@@ -3,6 +3,8 @@ the document does not describe, nothing accepted that it rules out."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +53,43 @@ def document(server: Gateway) -> dict:
 def test_the_document_is_valid(document: dict) -> None:
     assert document["openapi"] == "3.1.0"
     OpenAPIV31SpecValidator(document).validate()
+
+
+def schemas(value: object) -> Iterator[dict]:
+    if isinstance(value, dict):
+        if "pattern" in value and "examples" in value:
+            yield value
+        value = list(value.values())
+    for one in value if isinstance(value, list) else ():
+        yield from schemas(one)
+
+
+def test_no_pattern_rules_out_its_own_examples(document: dict) -> None:
+    found = list(schemas(document))
+    assert len({schema["pattern"] for schema in found}) > 6
+    for schema in found:
+        for example in schema["examples"]:
+            assert re.search(schema["pattern"], example) and len(example) <= schema["maxLength"], (schema, example)
+
+
+def test_no_pattern_rules_out_what_is_taken(server: Gateway, document: dict) -> None:
+    fields = document["components"]["schemas"]["Key"]["properties"]
+    patterns = {
+        "budget_duration": fields["budget_duration"]["anyOf"][0]["pattern"],
+        "allowed_ips": fields["allowed_ips"]["items"]["pattern"],
+        "allowed_routes": fields["allowed_routes"]["items"]["pattern"],
+    }
+    good = {
+        "budget_duration": ["3600s", "1440m", "30d", "1mo", "36525d", "1000000000s"],
+        "allowed_ips": ["203.0.113.7", "10.0.0.0/8", "::1", "2001:db8::/32", "::ffff:10.0.0.0/104", "255.255.255.255/32", "0.0.0.0/0"],
+        "allowed_routes": ["/", "/*", "/v1/messages", "/" + 199 * "a"],
+    }
+    for name, values in good.items():
+        for value in values:
+            body = json.dumps({name: value if name == "budget_duration" else [value]}).encode()
+            answer = http_request(server.url, "POST", "/key/generate", body, {"authorization": f"Bearer {MASTER}"})
+            assert answer.status == 200, (name, value, answer.json)
+            assert re.search(patterns[name], value), (name, value)
 
 
 def operations(document: dict) -> list[tuple[str, str]]:
