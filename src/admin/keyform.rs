@@ -100,7 +100,7 @@ pub(super) fn allowance(
 }
 
 /// What of a request is without effect as things are, though it may not be for ever: patterns that take no model, endpoints that
-/// call none.
+/// are not here.
 pub(super) fn warnings(input: &Input, context: &Context<'_>) -> Vec<String> {
     let all = |name: &'static str| input.get::<Vec<String>>(name).into_iter().enumerate();
     let models = all("models").filter(|(_, model)| model.contains('*') && !context.catalog.takes(model));
@@ -110,7 +110,7 @@ pub(super) fn warnings(input: &Input, context: &Context<'_>) -> Vec<String> {
     let endpoints = all("allowed_routes").filter(|(_, endpoint)| !context.catalog.serves(endpoint));
     let endpoints = endpoints.map(|(place, endpoint)| {
         format!(
-            "`allowed_routes[{place}]`: `{}` is no endpoint that calls models, such as `/v1/messages`",
+            "`allowed_routes[{place}]`: `{}` is no endpoint for models here, as `/v1/messages` is",
             shown(&endpoint)
         )
     });

@@ -118,7 +118,7 @@ pub trait Catalog: Sync {
     /// Whether a price of this name, which may hold `*`, is that of a deployment, or could be.
     fn prices(&self, name: &str) -> bool;
 
-    /// Whether an endpoint that a key may call, with or without `*` at its end, is one that calls models.
+    /// Whether an endpoint that a key may call, with or without `*` at its end, is here.
     fn serves(&self, endpoint: &str) -> bool;
 }
 

@@ -8,7 +8,8 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::caller::{Caller, is_below};
 use super::refusal::Refusal;
-use super::{Body, Gateway, State, pages, routes};
+use super::routes::{self, Endpoint};
+use super::{Body, Gateway, State, pages};
 use crate::admin::{self, Access, Actor, Catalog, DeploymentInfo, GroupInfo, Request};
 use crate::observe::clock;
 use crate::route::table::fits;
@@ -160,8 +161,14 @@ impl Catalog for Models<'_> {
     }
 
     fn serves(&self, endpoint: &str) -> bool {
-        routes::calls().any(|path| is_below(&path, endpoint))
+        serves(endpoint)
     }
+}
+
+/// Whether an endpoint that a key may call is here. Those of administration are not meant: no list of a key narrows them.
+fn serves(endpoint: &str) -> bool {
+    let one_model = matches!(routes::find(&Method::GET, endpoint), Ok(Endpoint::ModelInfo(_)));
+    one_model || routes::paths().any(|path| is_below(&path, endpoint))
 }
 
 /// Whether some name fits both, each of which may hold `*`.
@@ -174,6 +181,23 @@ fn meet(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endpoints_of_keys_are_those_that_are_here() {
+        for (endpoint, want) in [
+            ("/v1/messages", true),
+            ("/chat/completions", true),
+            ("/v1/*", true),
+            ("/*", true),
+            ("/v1/models", true),
+            ("/v1/models/fast", true),
+            ("/v1/message", false),
+            ("/v2/*", false),
+            ("/key/info", false),
+        ] {
+            assert_eq!(serves(endpoint), want, "{endpoint}");
+        }
+    }
 
     #[test]
     fn patterns_meet_where_a_name_fits_both() {

@@ -106,6 +106,11 @@ pub(crate) fn calls() -> impl Iterator<Item = String> {
     calls.map(|(path, ..)| format!("/v1{path}"))
 }
 
+/// All paths that are not administration's, as they are told to people.
+pub(super) fn paths() -> impl Iterator<Item = String> {
+    PATHS.into_iter().map(|(path, _, versioned)| if versioned { format!("/v1{path}") } else { path.to_owned() })
+}
+
 /// Finds the endpoint. A trailing slash is overlooked.
 ///
 /// # Errors
@@ -145,10 +150,7 @@ fn wrong_method(method: &Method, path: &str, methods: &'static str) -> Refusal {
 }
 
 fn unknown(method: &Method, path: &str, trimmed: &str) -> Refusal {
-    let known: Vec<String> = PATHS
-        .iter()
-        .map(|(path, _, versioned)| if *versioned { format!("/v1{path}") } else { (*path).to_owned() })
-        .collect();
+    let known: Vec<String> = paths().collect();
     // A doubled `/v1` is what a base URL with `/v1` in a client that adds its own makes.
     let meant = trimmed
         .strip_prefix("/v1")

@@ -595,6 +595,22 @@ async fn what_administrators_set_lies_over_the_configuration_everywhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_of_requests_that_is_cut_says_so_in_its_head() {
+    let bank = bank("", &[]);
+    for (count, want) in [(1000, None), (1, Some("true"))] {
+        for _ in 0..count {
+            let entry = Entry { id: format!("{:013}-{}", now(), fastrand::u64(..)), time: now(), ..Entry::default() };
+            let settlement = Settlement { hold: None, used: Default::default(), entry };
+            bank.store.inner.settle(&settlement, now()).await.unwrap();
+        }
+        let request = Request::get("/spend/logs").header("authorization", format!("Bearer {MASTER}"));
+        let got = bank.world.gateway.handle(request.body(Full::new(Bytes::new())).unwrap(), call()).await;
+        assert_eq!(got.status(), 200);
+        assert_eq!(got.headers().get("x-feathergate-truncated").map(|value| value.to_str().unwrap()), want);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_administration_refuses_has_its_line_in_the_log() {
     let bank = bank("", &[]);
     let token = "fgs-000000000000000000000000000000";

@@ -77,6 +77,12 @@ def test_a_session_is_begun_kept_and_ended(logged_in: Run, server: Gateway, tmp_
     assert "does not answer" in elsewhere.stderr
     logged_in("logout")
     assert not kept.exists()
+    # A stranger's try leaves a trace with the key that it was for.
+    fingerprint = "SHA256:YYhoH3HUq5mgeQz3V4lDsgBKSYdBNu7Zu2ccI0XAABs"
+    body = json.dumps({"fingerprint": fingerprint, "challenge": 40 * "a", "signature": 86 * "A" + "=="}).encode()
+    assert http_request(server.url, "POST", "/admin/login", body).status == 401
+    assert any(log["message"] == "a login failed" and fingerprint in json.dumps(log) for log in server.logs)
+    assert any(log.get("endpoint") == "/admin/login" and log.get("status") == 401 for log in server.logs)
     assert "log in" in logged_in("keys", "list", status=1).stderr
     kept.write_text(json.dumps({"url": server.url, "token": token, "expires_at": ""}))
     assert "the session is over" in logged_in("keys", "list", status=1).stderr
