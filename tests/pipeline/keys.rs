@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use feathergate::gateway::Keeper;
 use feathergate::meter::Money;
-use feathergate::meter::ledger::Ledger;
+use feathergate::meter::ledger::{Estimate, Ledger};
 use feathergate::store::key::{Allowance, Key, Team};
 use feathergate::store::memory::Memory;
 use feathergate::store::token::{KEY_PREFIX, generate, hash};
@@ -600,7 +600,7 @@ async fn a_list_of_requests_that_is_cut_says_so_in_its_head() {
     for (count, want) in [(1000, None), (1, Some("true"))] {
         for _ in 0..count {
             let entry = Entry { id: format!("{:013}-{}", now(), fastrand::u64(..)), time: now(), ..Entry::default() };
-            let settlement = Settlement { hold: None, used: Default::default(), entry };
+            let settlement = Settlement { hold: None, used: Estimate::default(), entry };
             bank.store.inner.settle(&settlement, now()).await.unwrap();
         }
         let request = Request::get("/spend/logs").header("authorization", format!("Bearer {MASTER}"));
