@@ -342,6 +342,7 @@ impl Asked<'_> {
             end_user: end_user(self.request.headers, self.looked.fields()),
             endpoint: record.endpoint.to_owned(),
             model: self.group.name.clone(),
+            requested_model: short(self.looked.model()),
             stream: record.stream,
             tags,
             ..Entry::default()
@@ -398,6 +399,9 @@ impl Account {
         (entry.tokens, entry.cost, entry.estimated) = (tokens, cost, estimated);
         if let Some(group) = record.fallback_group.as_ref() {
             entry.model.clone_from(group);
+        }
+        if entry.requested_model == entry.model {
+            entry.requested_model.clear();
         }
         entry.deployment = record.deployment.clone().unwrap_or_default();
         record.upstream.unwrap_or_default().clone_into(&mut entry.upstream);

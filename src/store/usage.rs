@@ -68,8 +68,11 @@ pub struct Entry {
     pub end_user: String,
     /// The endpoint's label: `chat.completions`.
     pub endpoint: String,
-    /// The model group that was asked for.
+    /// The model group that answered, or was tried last.
     pub model: String,
+    /// What the request called it, where that is another name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub requested_model: String,
     /// The deployment that answered, or was tried last.
     pub deployment: String,
     /// Its upstream: `openai`.

@@ -466,6 +466,8 @@ feathergate: {shared_limits: {models: {broken: {rpm_limit: 9}, chat: {rpm_limit:
     let broken = vec![Does::Answers(0, 500, vec![], vec![Part::Text("{}")])];
     let bank = bank(yaml, &[("broken", broken)]);
     assert_eq!(bank.ask(MASTER, "broken").await.got.status, 200);
+    let entry = bank.entries().await.remove(0);
+    assert_eq!((entry.model.as_str(), entry.requested_model.as_str()), ("chat", "broken"));
     assert_eq!(bank.ask(MASTER, "broken").await.got.status, 500, "no more room where it would go");
     assert_eq!(bank.ask(MASTER, "chat").await.got.status, 429);
     for scope in ["model:broken", "model:chat"] {
@@ -600,7 +602,7 @@ async fn a_list_of_requests_that_is_cut_says_so_in_its_head() {
     for (count, want) in [(1000, None), (1, Some("true"))] {
         for _ in 0..count {
             let entry = Entry { id: format!("{:013}-{}", now(), fastrand::u64(..)), time: now(), ..Entry::default() };
-            let settlement = Settlement { hold: None, used: Estimate::default(), entry };
+            let settlement = Settlement { hold: None, used: Estimate::default(), entry: Some(entry) };
             bank.store.inner.settle(&settlement, now()).await.unwrap();
         }
         let request = Request::get("/spend/logs").header("authorization", format!("Bearer {MASTER}"));

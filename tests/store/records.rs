@@ -81,6 +81,7 @@ pub async fn an_entry_comes_back_as_it_was(case: Case) {
         end_user: "ada".into(),
         endpoint: "chat.completions".into(),
         model: "gpt".into(),
+        requested_model: "gpt-4".into(),
         deployment: "gpt-eu".into(),
         upstream: "openai".into(),
         upstream_model: "gpt-4o".into(),

@@ -108,7 +108,8 @@ fn body(entry: &Entry) -> Result<String, StoreError> {
         if room < 4096 {
             // Whatever else is this long is no text of ours.
             entry.tags.clear();
-            for text in [&mut entry.request_id, &mut entry.end_user, &mut entry.model, &mut entry.upstream_model] {
+            let Entry { request_id, end_user, model, requested_model, upstream_model, .. } = &mut entry;
+            for text in [request_id, end_user, model, requested_model, upstream_model] {
                 let end = text.floor_char_boundary(room);
                 text.truncate(end);
             }
