@@ -900,15 +900,16 @@ x.yaml:12  error        general_settings.master_key                   this maste
 
 #[test]
 fn litellms_own_parameters_are_no_defaults() {
-    let own = "mock_timeout mock_delay allowed_fails allowed_fails_policy retry_policy retry_strategy force_timeout verbose ttl \
+    let own = "mock_timeout mock_delay allowed_fails allowed_fails_policy retry_policy retry_strategy force_timeout verbose \
                model_id litellm_trace_id supports_system_message auto_router_config enable_json_schema_validation \
-               request_timeout headers prompt_id";
+               request_timeout headers prompt_id cache_control_injection_points base_model user_continue_message \
+               max_fallbacks guardrail_config proxy_server_request";
     for key in own.split_whitespace() {
         let yaml = entry(&format!("model: openai/x, api_key: k, {key}: 1"));
         assert!(first(&settings(&yaml, &env)).defaults.is_empty(), "{key}");
         let report = check::report(&Document::parse("x.yaml", &yaml).unwrap(), &env);
         let row = report.rows.iter().find(|row| row.path.ends_with(key)).unwrap();
-        let ignored = ["verbose", "litellm_trace_id"].contains(&key);
+        let ignored = ["verbose", "litellm_trace_id", "proxy_server_request"].contains(&key);
         let want = if ignored { Status::Ignored } else { Status::Unsupported };
         assert_eq!(row.verdict, Verdict::Known(want), "{key}");
     }

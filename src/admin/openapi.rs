@@ -225,7 +225,8 @@ fn schema(of: &Type, schemas: &mut Map<String, Value>) -> Value {
         Type::Object => json!({"type": "object"}),
         Type::List(of, most) => json!({"type": "array", "maxItems": most, "items": schema(of, schemas)}),
         Type::Map(of, most) => {
-            let names = json!({"minLength": 1, "maxLength": 200});
+            // Of the master key, what stands by key has no name.
+            let names = json!({"maxLength": 200});
             let values = schema(of, schemas);
             json!({"type": "object", "maxProperties": most, "propertyNames": names, "additionalProperties": values})
         }

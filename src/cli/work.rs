@@ -219,6 +219,15 @@ fn said(line: &Line) -> Result<Vec<(&'static str, String)>, String> {
     let own = line.flags.iter().filter(|(flag, _)| !flag.field.is_empty());
     let creates = line.command.words.last() == Some(&"create");
     let open = |flag: &Flag| ["models", "allowed_routes", "allowed_ips"].contains(&flag.field);
+    // An empty variable in a script must not open what it was to narrow.
+    let nothing = |value: &str| value.split(',').all(|name| name.trim().is_empty());
+    if let Some((flag, _)) = own.clone().find(|(flag, value)| open(flag) && nothing(value)) {
+        let name = flag.name;
+        return Err(format!(
+            "`--{name}` names nothing; where all {name} are to be allowed, {}",
+            if creates { "leave it out" } else { "write `none`" }
+        ));
+    }
     if let Some((flag, _)) = own.clone().find(|(flag, value)| creates && value == "none" && open(flag)) {
         let name = flag.name;
         return Err(format!(

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::config::secret::{Text, describe};
 use crate::config::settings::{Settings, StorePlace, StoreSettings};
 use crate::gateway::Keeper;
 use crate::gateway::secrets::SecretSource;
+use crate::observe::clock;
 use crate::store::memory::Memory;
 use crate::store::{Keep, Store};
 
@@ -36,7 +36,7 @@ pub struct Means<'a> {
 pub async fn keeper(settings: &Settings, means: Means<'_>) -> Result<Option<Arc<Keeper>>, String> {
     let said = &settings.store;
     let shares = !(said.gateway.limits.none() && said.models.is_empty());
-    let keep = Keep { requests: millis(said.keep_requests), days: millis(said.keep_days) };
+    let keep = Keep { requests: clock::millis(said.keep_requests), days: clock::millis(said.keep_days) };
     let (store, dormant): (Arc<dyn Store>, bool) = match &said.place {
         StorePlace::None => return Ok(None),
         StorePlace::Memory => (Arc::new(Memory::new(keep)), false),
@@ -85,10 +85,6 @@ fn place(place: &StorePlace) -> (u8, &std::ffi::OsStr) {
         StorePlace::Postgres(Text::Parameter(name)) => (6, name.as_str().as_ref()),
         StorePlace::Postgres(Text::Unset(name)) => (7, name.as_ref()),
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(feature = "sqlite")]

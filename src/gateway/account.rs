@@ -58,10 +58,10 @@ pub(super) struct Asked<'a> {
 
 /// Where a request's account is found once it is open. The request may be over before it is: whoever opens it settles it then.
 #[derive(Clone, Default)]
-pub(crate) struct Slot(Arc<Mutex<Stage>>);
+pub(crate) struct Slot(Arc<Mutex<Phase>>);
 
 #[derive(Default)]
-enum Stage {
+enum Phase {
     /// Nobody has answered yet.
     #[default]
     Pending,
@@ -73,27 +73,27 @@ enum Stage {
 impl Slot {
     /// The request is over. Gives its account, to be settled; one that is still to come settles itself.
     pub(super) fn close(&self, record: &Record) -> Option<Account> {
-        let mut stage = self.stage();
-        match std::mem::replace(&mut *stage, Stage::Over(None)) {
-            Stage::Open(account) => Some(*account),
-            Stage::Pending => {
-                *stage = Stage::Over(Some(Box::new(record.clone())));
+        let mut phase = self.phase();
+        match std::mem::replace(&mut *phase, Phase::Over(None)) {
+            Phase::Open(account) => Some(*account),
+            Phase::Pending => {
+                *phase = Phase::Over(Some(Box::new(record.clone())));
                 None
             }
-            Stage::Over(_) => None,
+            Phase::Over(_) => None,
         }
     }
 
     /// Puts an account here, or gives it back with the record of its request if that is over.
     fn open(&self, account: Account) -> Option<(Account, Box<Record>)> {
-        let mut stage = self.stage();
-        match std::mem::take(&mut *stage) {
-            Stage::Over(Some(record)) => {
-                *stage = Stage::Over(None);
+        let mut phase = self.phase();
+        match std::mem::take(&mut *phase) {
+            Phase::Over(Some(record)) => {
+                *phase = Phase::Over(None);
                 Some((account, record))
             }
-            Stage::Pending | Stage::Open(_) | Stage::Over(None) => {
-                *stage = Stage::Open(Box::new(account));
+            Phase::Pending | Phase::Open(_) | Phase::Over(None) => {
+                *phase = Phase::Open(Box::new(account));
                 None
             }
         }
@@ -102,7 +102,7 @@ impl Slot {
     /// Counts the request of an open account in more scopes, unless it is over by then.
     async fn join(self, keeper: Arc<Keeper>, claim: Claim, how: How) -> Result<(), Denied> {
         let Some((hold, _)) = admitted(&keeper, &claim, how).await? else { return Ok(()) };
-        if let Stage::Open(account) = &mut *self.stage() {
+        if let Phase::Open(account) = &mut *self.phase() {
             match &mut account.hold {
                 Some(before) => before.scopes.extend(hold.scopes),
                 None => account.hold = Some(hold),
@@ -115,12 +115,12 @@ impl Slot {
 
     /// What the key has left, for the head of the answer.
     pub(super) fn tell(&self, wire: Wire, head: &mut HeaderMap) {
-        if let Stage::Open(account) = &*self.stage() {
+        if let Phase::Open(account) = &*self.phase() {
             account.tell(wire, head);
         }
     }
 
-    fn stage(&self) -> MutexGuard<'_, Stage> {
+    fn phase(&self) -> MutexGuard<'_, Phase> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -267,11 +267,11 @@ impl Asked<'_> {
     async fn widen(&self, slot: &Slot) -> Result<(), Refused> {
         let mut scopes = self.scopes(None, false);
         let (keeper, claim) = {
-            let mut stage = slot.stage();
-            let account = match &mut *stage {
-                Stage::Open(account) => account,
-                Stage::Pending => return Err(Box::new(denied::unavailable())),
-                Stage::Over(_) => return Ok(()),
+            let mut phase = slot.phase();
+            let account = match &mut *phase {
+                Phase::Open(account) => account,
+                Phase::Pending => return Err(Box::new(denied::unavailable())),
+                Phase::Over(_) => return Ok(()),
             };
             let held =
                 |scope: &Scope| account.hold.iter().flat_map(|hold| &hold.scopes).any(|held| held.scope == scope.id);
@@ -359,10 +359,12 @@ impl Account {
             let of_key = scope.id.starts_with("key:");
             let team = principal.team.as_ref().map(|team| &team.allowance);
             let soft = if of_key { principal.key.allowance.soft_budget } else { team.and_then(|own| own.soft_budget) };
-            // Without what is only set aside for this request.
-            let spent = Money(standing.spent.0.saturating_sub(self.guess.cost.0));
+            // Without what is only set aside: how much that is for the others under way, is a guess by this request.
+            let aside = self.guess.cost.0.saturating_mul(standing.parallel.max(1));
+            let spent = Money(standing.spent.0.saturating_sub(aside));
             if let Some(soft) = soft.filter(|soft| spent >= *soft) {
-                if self.keeper.first_beyond(&scope.id, spent) {
+                let start = scope.limits.stamp(self.entry.time).budget.start;
+                if self.keeper.first_beyond(&scope.id, start) {
                     tracing::warn!(scope = scope.id, %spent, soft_budget = %soft, "a soft budget is exceeded");
                 }
                 SOFT.say_text(head, &soft.to_string());
@@ -406,9 +408,8 @@ impl Account {
         entry.deployment = record.deployment.clone().unwrap_or_default();
         record.upstream.unwrap_or_default().clone_into(&mut entry.upstream);
         entry.upstream_model = record.upstream_model.clone().unwrap_or_default();
-        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        entry.first_byte = record.first_byte.map(|at| millis(at.duration_since(record.received)));
-        entry.total = millis(record.received.elapsed());
+        entry.first_byte = record.first_byte.map(|at| clock::millis(at.duration_since(record.received)));
+        entry.total = clock::millis(record.received.elapsed());
         entry.status = record.status;
         entry.stream = record.stream;
         entry.attempts = record.attempt;

@@ -15,7 +15,7 @@ use super::account::Slot;
 use super::caller::{Caller, may_use};
 use super::candidates::{self, Members};
 use super::gate::{self, Pass};
-use super::lease::{Lease, millis};
+use super::lease::Lease;
 use super::pipeline::{Answer, Looked, Refused, Request, attempt};
 use super::refusal::{Fate, Refusal};
 use super::telling::{say_who, told};
@@ -29,7 +29,7 @@ use crate::route::health::Failed;
 use crate::route::plan::{Plan, Step};
 use crate::upstream::Leave;
 use crate::wire::direct::Asked;
-use crate::wire::{Envelope, FailureKind};
+use crate::wire::{Envelope, FailureKind, Loss};
 
 /// One request on its way through groups and deployments.
 pub(super) struct Run<'a> {
@@ -49,6 +49,8 @@ pub(super) struct Run<'a> {
     pub(super) leave: Option<Leave>,
     /// Why there is no answer yet.
     last: Option<Refused>,
+    /// Why the group that was asked for, or the first of its deployments, cannot take the request.
+    unfit: Option<Refused>,
 }
 
 /// A group that takes the request.
@@ -95,7 +97,8 @@ pub(super) async fn answer(
     }
     let plan = Plan::new(&state.router, own.plan.clone());
     let came = clock::unix_millis();
-    let mut run = Run { request, gateway, own, asked, tags, deadline, came, plan, leave: None, last: None };
+    let mut run =
+        Run { request, gateway, own, asked, tags, deadline, came, plan, leave: None, last: None, unfit: None };
     let counted = group.map(|group| run.counted(&looked, group));
     let opening = counted.as_ref().map(|counted| counted.begin(record)).transpose()?.flatten();
     let answer = match counted.zip(opening) {
@@ -112,7 +115,11 @@ fn wishes(request: &Request<'_>, looked: &Looked<'_>) -> Result<(Own, Vec<String
     let mut tags = own.tags.clone();
     if let Some(principal) = request.caller.principal() {
         // A failure that he asks for would lead the holder of a key to groups that are there for when something fails.
-        own.mock = None;
+        if own.mock.take().is_some() {
+            let asked = own.fields.iter().filter(|name| name.starts_with("mock_testing")).cloned();
+            let why = "a virtual key asks for no failures";
+            own.losses.extend(asked.map(|field| Loss { field: field.into(), why: why.into() }));
+        }
         if !principal.key.tags.is_empty() {
             // Where a key has tags, its holder cannot get at deployments of other ones.
             own.tags.clone_from(&principal.key.tags);
@@ -206,7 +213,7 @@ impl<'a> Run<'a> {
             Ok(stage) => stage,
             Err(refusal) => {
                 self.plan.refuse(&name, group, refusal.kind().unwrap_or(FailureKind::BadRequest));
-                self.last = Some(refusal);
+                self.unfit = Some(refusal);
                 None
             }
         }
@@ -341,7 +348,7 @@ impl<'a> Run<'a> {
                         self.plan.unfit(member);
                         // Of a group that stands in for another it says nothing to the client.
                         if self.plan.fell_back() == 0 {
-                            self.last.get_or_insert(refusal);
+                            self.unfit.get_or_insert(refusal);
                         }
                     }
                     Fate::Failed(how) => {
@@ -375,13 +382,18 @@ impl<'a> Run<'a> {
 
     /// The milliseconds that the request has.
     fn left(&self) -> u64 {
-        millis(self.deadline.saturating_duration_since(clock::now()))
+        clock::millis(self.deadline.saturating_duration_since(clock::now()))
     }
 
-    /// The answer where nothing is left to try.
+    /// The answer where nothing is left to try: how the last attempt failed; or when to come again, if somebody who could take the
+    /// request will be there again; or why nobody can.
     fn nothing_left(&mut self, shortage: Option<Shortage>) -> Refused {
         if let Some(last) = self.last.take() {
             return last;
+        }
+        let back = shortage.as_ref().is_some_and(|shortage| shortage.soonest.is_some());
+        if let Some(unfit) = self.unfit.take_if(|_| !back) {
+            return unfit;
         }
         let Some(Shortage { soonest, reason, full }) = shortage else {
             return Box::new(Refusal::setup(format!("model `{}` has no deployment that can be called", self.asked)));

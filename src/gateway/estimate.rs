@@ -49,9 +49,10 @@ pub(super) fn guess(asked: &Asked<'_>, unbounded: u64, limited: bool) -> (Guess,
         Looked::Direct(_, path) => !matches!(path, Path::Moderations | Path::ResponsesInputTokens),
     };
     let input = input(asked, limited).saturating_add(prompts(asked));
+    let texts = if limited { prompts_of_completion(asked.looked) } else { 1 };
     let (mut dearest, mut most, mut unpriced) = (Money::default(), 0, otherwise_priced(asked.looked));
     for deployment in &asked.group.deployments {
-        let output = output(asked.looked, deployment, unbounded);
+        let output = output(asked.looked, deployment, unbounded).saturating_mul(texts);
         most = most.max(output);
         match deployment.price.cost(&Usage { input: Some(input), output: Some(output), ..Usage::default() }) {
             Some(cost) => dearest = dearest.max(cost),
@@ -111,9 +112,17 @@ fn output(looked: &Looked<'_>, deployment: &Deployment, unbounded: u64) -> u64 {
         Looked::Direct(_, path) if path.writes_text() => (&["max_output_tokens"], &[]),
         Looked::Chat(..) | Looked::Direct(..) => return 0,
     };
-    let number = |name: &&str| fields.value(name)?.get().parse::<u64>().ok();
+    // What we cannot read as a number an upstream may: then nobody knows of a bound.
+    let number = |name: &&str, unread: u64| match fields.value(name)?.get() {
+        "null" => None,
+        text => Some(whole(text).unwrap_or(unread)),
+    };
     // Where several are there nobody knows which one the upstream heeds; one that is taken out binds nobody.
-    let own = bounds.iter().filter(|name| !deployment.drop.iter().any(|drop| drop == *name)).filter_map(number).max();
+    let own = bounds
+        .iter()
+        .filter(|name| !deployment.drop.iter().any(|drop| drop == *name))
+        .filter_map(|name| number(name, unbounded));
+    let own = own.max();
     let default = || {
         let set = deployment.defaults.iter().filter(|(name, _)| bounds.contains(&name.as_str()));
         set.filter_map(|(_, value)| value.parse::<u64>().ok()).max()
@@ -125,8 +134,16 @@ fn output(looked: &Looked<'_>, deployment: &Deployment, unbounded: u64) -> u64 {
         Looked::Chat(..) | Looked::Direct(..) => None,
     };
     let each = own.or_else(default).or_else(demanded).unwrap_or(unbounded).min(MOST);
-    let answers = answers.iter().filter_map(number).max().unwrap_or(1).clamp(1, MOST_ANSWERS);
-    each.saturating_mul(answers).saturating_mul(prompts_of_completion(looked))
+    let answers = answers.iter().filter_map(|name| number(name, MOST_ANSWERS)).max().unwrap_or(1);
+    each.saturating_mul(answers.clamp(1, MOST_ANSWERS))
+}
+
+/// A whole number as servers take it that are not strict: `100`, `100.0`, `1e2`, `"100"`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and saturating")]
+fn whole(text: &str) -> Option<u64> {
+    let text = text.trim_matches('"').trim();
+    let loose = || text.parse::<f64>().ok().filter(|number| *number >= 0.0).map(|number| number.ceil() as u64);
+    text.parse().ok().or_else(loose)
 }
 
 /// How many texts a completion continues: a list of texts, or of lists of tokens, is answered each for itself.

@@ -78,7 +78,7 @@ impl Gate {
     }
 
     fn now(&self) -> Millis {
-        Millis::try_from(self.began.elapsed().as_millis()).unwrap_or(Millis::MAX)
+        clock::millis(self.began.elapsed())
     }
 
     /// The client's address: the connection's, or what the outermost of the trusted proxies saw. An address that is not there,
@@ -278,7 +278,7 @@ impl Full {
             (Self::Queue, queue) => (format!(", and {queue} more wait already"), limit.queue_wait),
             (Self::Late, _) => (", and no place became free in time".to_owned(), Duration::from_secs(1)),
         };
-        let wait = millis(wait);
+        let wait = clock::millis(wait);
         let message = format!(
             "this gateway works on at most {places} request{} at one time{whom}{why}; {}",
             if places == 1 { "" } else { "s" },
@@ -408,10 +408,6 @@ fn limited(whom: &str, over: Over) -> Refusal {
 
 fn again(wait: Millis) -> String {
     format!("try again in {} s", wait.div_ceil(1000))
-}
-
-fn millis(time: Duration) -> Millis {
-    Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX)
 }
 
 /// What an address counts as. A client has a whole IPv6 network of 64 bits; where the address is not known, all are one.

@@ -13,7 +13,6 @@ use tokio::time::{sleep, timeout};
 use super::caller::Principal;
 use super::redact::redacted;
 use crate::admin::Admin;
-use crate::meter::Money;
 use crate::meter::ledger::Estimate;
 use crate::observe::clock::{self, Instant};
 use crate::store::key::{Key, Team};
@@ -57,8 +56,8 @@ pub struct Keeper {
     signers: Mutex<HashMap<String, (Instant, Option<String>)>>,
     /// Scopes that had no room, and when.
     full: Lock<HashMap<String, Instant>>,
-    /// What scopes had spent when it was told that they are beyond their soft budgets.
-    beyond: Lock<HashMap<String, Money>>,
+    /// The windows in which it was told of scopes that they are beyond their soft budgets.
+    beyond: Lock<HashMap<String, u64>>,
     /// When it was last looked whether another process has made the store meanwhile.
     looked: Lock<Option<Instant>>,
     /// When what administrators have set was last looked up.
@@ -345,8 +344,9 @@ impl Keeper {
             Ok(admitted) => admitted,
             Err(_) => {
                 if let Some(runtime) = Handle::try_current().ok().filter(|_| aside) {
-                    let keeper = Arc::clone(self);
+                    let (keeper, open) = (Arc::clone(self), Settling::begin(self));
                     runtime.spawn(async move {
+                        let _open = open;
                         if let Ok(Ok(Admission::Held(hold, _))) = timeout(ASIDE_TIME, admitted).await {
                             keeper.release(hold).await;
                         }
@@ -365,7 +365,8 @@ impl Keeper {
 
     /// Settles a request, trying again for so long. Nobody waits for it but whoever ends the process: so it is here that
     /// bodies are redacted.
-    pub(super) async fn settle(&self, settlement: &mut Settlement, time: Duration) {
+    pub(super) async fn settle(self: &Arc<Self>, settlement: &mut Settlement, time: Duration) {
+        let _open = Settling::begin(self);
         let entry = settlement.entry.iter_mut();
         for body in entry.flat_map(|entry| [&mut entry.request_body, &mut entry.response_body]).flatten() {
             *body = redacted(body);
@@ -395,32 +396,36 @@ impl Keeper {
     }
 
     /// Frees what a request holds that was over before it was counted.
-    pub(super) async fn release(&self, hold: Hold) {
+    pub(super) async fn release(self: &Arc<Self>, hold: Hold) {
         let settlement = Settlement { hold: Some(hold), used: Estimate::default(), entry: None };
+        let _open = Settling::begin(self);
         let released = async { self.store().await?.settle(&settlement, clock::unix_millis()).await };
         if let Err(error) = in_time(SETTLE_TIME, released).await {
             tracing::warn!(store = self.store.name(), %error, "a request that is over stays counted until its time is over");
         }
     }
 
-    /// Whether nobody has been told yet that a scope is beyond its soft budget. Where it has spent less than then, a new period has
-    /// begun.
-    pub(super) fn first_beyond(&self, scope: &str, spent: Money) -> bool {
+    /// Whether nobody has been told yet that a scope is beyond its soft budget, in the window that begins at `start`.
+    pub(super) fn first_beyond(&self, scope: &str, start: u64) -> bool {
         let mut beyond = self.beyond.lock().unwrap_or_else(PoisonError::into_inner);
         if beyond.len() >= MOST && !beyond.contains_key(scope) {
             beyond.clear();
         }
-        beyond.insert(scope.to_owned(), spent).is_none_or(|before| spent < before)
+        beyond.insert(scope.to_owned(), start) != Some(start)
     }
 
     /// What could not be written stands in the log at least.
     fn lost(&self, settlement: &Settlement, why: &str) {
+        let what = match &settlement.hold {
+            Some(_) => "could not be settled and stays charged at its estimate",
+            None => "is not recorded",
+        };
         tracing::error!(
             store = self.store.name(),
             request_id = settlement.entry.as_ref().map(|entry| entry.request_id.as_str()),
             tokens = settlement.used.tokens,
             cost = %settlement.used.cost,
-            "a request could not be settled and stays charged at its estimate: {why}"
+            "a request {what}: {why}"
         );
     }
 
@@ -429,8 +434,7 @@ impl Keeper {
         // A request that is dropped with the runtime has nobody left to do it.
         let Ok(runtime) = Handle::try_current() else { return self.lost(&settlement, "the program ends") };
         let many = *self.settling.borrow() >= PATIENT;
-        self.settling.send_modify(|count| *count += 1);
-        let waiting = Waiting { keeper: Arc::clone(self), settlement: Some(settlement) };
+        let waiting = Waiting { open: Settling::begin(self), settlement: Some(settlement) };
         runtime.spawn(waiting.settle(if many { SETTLE_TIME } else { ASIDE_TIME }));
     }
 
@@ -453,7 +457,7 @@ impl Keeper {
 
 /// A settlement that nobody waits for but the end of the program.
 struct Waiting {
-    keeper: Arc<Keeper>,
+    open: Settling,
     /// Until it is done.
     settlement: Option<Settlement>,
 }
@@ -461,7 +465,7 @@ struct Waiting {
 impl Waiting {
     async fn settle(mut self, time: Duration) {
         if let Some(settlement) = &mut self.settlement {
-            self.keeper.settle(settlement, time).await;
+            self.open.0.settle(settlement, time).await;
         }
         self.settlement = None;
     }
@@ -470,9 +474,24 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(settlement) = &self.settlement {
-            self.keeper.lost(settlement, "the program ends");
+            self.open.0.lost(settlement, "the program ends");
         }
-        self.keeper.settling.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Something that is to be written yet, which the end of the program waits for.
+struct Settling(Arc<Keeper>);
+
+impl Settling {
+    fn begin(keeper: &Arc<Keeper>) -> Self {
+        keeper.settling.send_modify(|count| *count += 1);
+        Self(Arc::clone(keeper))
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.0.settling.send_modify(|count| *count -= 1);
     }
 }
 

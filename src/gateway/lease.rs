@@ -45,7 +45,7 @@ impl Lease {
 
     /// The answer has come, or its first content.
     pub(super) fn succeeded(&self) {
-        let sample = Sample { latency: millis(self.began.elapsed()), tokens: None };
+        let sample = Sample { latency: clock::millis(self.began.elapsed()), tokens: None };
         self.attempt.succeeded(self.gateway.millis(), sample);
     }
 
@@ -65,9 +65,4 @@ impl Lease {
             self.attempt.used(self.gateway.millis(), tokens);
         }
     }
-}
-
-/// Whole milliseconds.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

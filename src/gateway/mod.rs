@@ -185,7 +185,7 @@ impl Gateway {
     /// The time, as routing counts it.
     pub(crate) fn millis(&self) -> Millis {
         // 0 is before everything.
-        u64::try_from(clock::now().duration_since(self.began).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        clock::millis(clock::now().duration_since(self.began)).saturating_add(1)
     }
 
     /// Takes up another configuration. Requests that are under way keep the one they began with; what was learned of deployments

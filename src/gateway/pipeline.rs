@@ -23,7 +23,9 @@ use crate::observe::clock::{self, Instant};
 use crate::upstream::ByteStream;
 use crate::wire::direct::{self, Asked, Path};
 use crate::wire::text::Str;
-use crate::wire::{self, ConvertError, Costs, Envelope, FailureKind, Loss, Operation, Prepared, Target, Task, Wire};
+use crate::wire::{
+    self, ConvertError, Costs, Envelope, FailureKind, Loss, OnLoss, Operation, Prepared, Target, Task, Unsendable, Wire,
+};
 
 /// Says which fields of an answer are guesses of ours.
 const ESTIMATED: HeaderName = HeaderName::from_static("x-feathergate-estimated");
@@ -304,6 +306,11 @@ fn prepare(
         answer_as,
         on_loss: deployment.on_loss,
     };
+    // What was asked of the gateway and is not done is a loss like any other.
+    if let (OnLoss::Reject, Some(Loss { field, why })) = (deployment.on_loss, run.own.losses.first()) {
+        let message = format!("`{field}` cannot be done: {why}");
+        return Err(Unsendable { message, field: field.to_string() }.into());
+    }
     match looked {
         Looked::Chat(envelope, operation) => wire::prepare(envelope, body, *operation, &target),
         Looked::Direct(asked, _) => asked.prepare(body, &target),

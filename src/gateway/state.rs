@@ -1,6 +1,5 @@
 //! A configuration in use, with what routing makes of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::gate::Gate;
@@ -41,7 +40,7 @@ impl State {
 
     /// What is known of the deployment of this id.
     pub(super) fn health(&self, id: &str) -> Option<&Health> {
-        let place = deployments(&self.settings).position(|deployment| deployment.id == id)?;
+        let place = deployments(&self.settings).position(|(_, deployment)| deployment.id == id)?;
         self.router.health.get(place).map(Arc::as_ref)
     }
 }
@@ -64,15 +63,18 @@ fn names(settings: &Settings) -> Table {
 
 fn router(settings: &Settings, before: Option<&State>) -> Router {
     let old = before.into_iter().flat_map(|state| deployments(&state.settings).zip(&state.router.health));
-    let known: HashMap<&str, _> =
-        old.map(|(deployment, health)| (deployment.id.as_str(), (deployment, health))).collect();
-    let health = deployments(settings)
-        .map(|deployment| {
-            let (old, health) = known.get(deployment.id.as_str())?;
-            same(old, deployment).then(|| Arc::clone(health))
-        })
-        .map(Option::unwrap_or_default)
-        .collect();
+    let mut old: Vec<_> = old.collect();
+    let mut take = |wanted: &dyn Fn((&str, &Deployment)) -> bool| {
+        let place = old.iter().position(|((group, deployment), _)| wanted((group, deployment)))?;
+        Some(Arc::clone(old.swap_remove(place).1))
+    };
+    // Ids are given by place, so who has no namesake may have been another one of its group.
+    let named: Vec<_> =
+        deployments(settings).map(|(_, new)| take(&|(_, old)| old.id == new.id && same(old, new))).collect();
+    let health = deployments(settings).zip(named).map(|((group, new), named)| {
+        named.or_else(|| take(&|(before, old)| before == group && same(old, new))).unwrap_or_default()
+    });
+    let health = health.collect();
     let mut place = 0;
     let mut pool = |group: &Group| {
         let members = group.deployments.iter().map(|deployment| {
@@ -91,12 +93,13 @@ fn router(settings: &Settings, before: Option<&State>) -> Router {
     Router { pools, health, fallbacks: settings.routing.fallbacks.clone(), args: settings.routing.args }
 }
 
-fn deployments(settings: &Settings) -> impl Iterator<Item = &Arc<Deployment>> {
-    settings.groups.iter().flat_map(|group| &group.deployments)
+/// All deployments, in their order, and their groups.
+fn deployments(settings: &Settings) -> impl Iterator<Item = (&str, &Deployment)> {
+    settings.groups.iter().flat_map(|group| group.deployments.iter().map(|one| (group.name.as_str(), &**one)))
 }
 
-/// Whether two deployments of one id are called in the same way. Ids are given by place, so another entry may have got this
-/// one; and a key that was mended has failed nobody.
+/// Whether two deployments are called in the same way. Ids are given by place, so another entry may have got this one's; and a key
+/// that was mended has failed nobody.
 fn same(old: &Deployment, new: &Deployment) -> bool {
     let texts = |one: &Option<Text>, other: &Option<Text>| match (one, other) {
         (Some(one), Some(other)) => one.same(other),

@@ -137,7 +137,7 @@ pub(super) struct Tail {
     timer: Pin<Box<Sleep>>,
     record: Option<Box<Record>>,
     finish: Finish,
-    log_bodies: bool,
+    bodies: bool,
     lease: Option<Lease>,
     key: Hidden,
 }
@@ -155,7 +155,7 @@ impl Tail {
         upstream: ByteStream,
         limits: Limits,
         record: Box<Record>,
-        (finish, log_bodies, lease, key): (Finish, bool, Option<Lease>, Hidden),
+        (finish, bodies, lease, key): (Finish, bool, Option<Lease>, Hidden),
     ) -> Self {
         let now = clock::now();
         finish.gateway.observer.metrics().stream_opened();
@@ -170,7 +170,7 @@ impl Tail {
             timer: Box::pin(tokio::time::sleep_until(now)),
             record: Some(record),
             finish,
-            log_bodies,
+            bodies,
             lease,
             key,
         }
@@ -287,7 +287,7 @@ impl Tail {
         if let Some(record) = &mut self.record {
             record.first_byte.get_or_insert(self.spoke);
             record.sent += bytes.len() as u64;
-            if self.log_bodies {
+            if self.bodies {
                 record.response_body.get_or_insert_default().push_str(&String::from_utf8_lossy(&bytes));
             }
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::lease::millis;
 use super::pipeline::{Answer, Refused};
 use super::twins::{Twin, twin};
 use crate::config::secret::Text;
@@ -70,7 +69,7 @@ fn count(count: u32) -> HeaderValue {
 
 /// Milliseconds with three digits behind the point.
 fn decimal(time: Duration) -> String {
-    let mut text = millis(time).to_string();
+    let mut text = clock::millis(time).to_string();
     text.push('.');
     clock::push_digits(&mut text, (time.subsec_micros() % 1000).into(), 3);
     text

@@ -49,15 +49,29 @@ fn fate(name: &str) -> Option<Fate> {
         // Of these only the tags mean anything here: the rest is for logs of its own.
         | "litellm_metadata"
         | "litellm_trace_id"
-        | "litellm_session_id" => Fate::Heeded,
+        | "litellm_session_id"
+        | "litellm_call_id"
+        | "litellm_request_debug"
+        | "proxy_server_request"
+        | "verbose" => Fate::Heeded,
         "mock_response" | "mock_timeout" | "mock_delay" => Fate::Lost("a client cannot have the model made up"),
-        "guardrails" => Fate::Lost("there are no guardrails"),
-        "cache" | "caching" | "ttl" => Fate::Lost("answers are not cached"),
-        "retry_policy" => Fate::Lost("a request says how often it is tried again in `num_retries`"),
-        "context_window_fallbacks" | "content_policy_fallbacks" => {
+        "api_key" | "api_base" | "base_url" | "api_version" | "custom_llm_provider" | "user_config" | "model_list"
+        | "model_info" => Fate::Lost("a client cannot bring its own key, URL or model list"),
+        "drop_params" | "additional_drop_params" | "allowed_openai_params" => {
+            Fate::Lost("the operator says what is dropped")
+        }
+        "guardrails" | "guardrail_config" => Fate::Lost("there are no guardrails"),
+        "prompt_id" | "prompt_variables" | "prompt_version" | "prompt_label" => Fate::Lost("no prompts are stored here"),
+        "cache" | "caching" | "caching_groups" => Fate::Lost("answers are not cached"),
+        "retry_policy" | "retry_strategy" => Fate::Lost("a request says how often it is tried again in `num_retries`"),
+        "request_timeout" | "force_timeout" => Fate::Lost("a request says how long it may take in `timeout`"),
+        "context_window_fallbacks" | "content_policy_fallbacks" | "context_window_fallback_dict" | "max_fallbacks" => {
             Fate::Lost("a request names its own fallbacks in `fallbacks`")
         }
-        "extra_headers" => Fate::Lost("a client sets no headers of the upstream's request"),
+        "extra_headers" | "headers" | "provider_specific_header" => {
+            Fate::Lost("a client sets no headers of the upstream's request")
+        }
+        "enable_json_schema_validation" => Fate::Lost("answers are passed on without a look at their schema"),
         "no-log" => Fate::Lost("each request is one line in the log"),
         _ => return None,
     })
@@ -278,14 +292,13 @@ mod tests {
             (r#""mock_delay":0.5"#, true),
             (r#""guardrails":["pii"]"#, true),
             (r#""guardrails":[]"#, false),
-            (r#""cache":{"ttl":600}"#, true),
             (r#""cache":{"no-cache":true}"#, false),
             (r#""caching":true"#, true),
-            (r#""ttl":5"#, true),
             (r#""retry_policy":{"TimeoutErrorRetries":3}"#, true),
             (r#""context_window_fallbacks":[{"m":["long"]}]"#, true),
             (r#""content_policy_fallbacks":[{"m":["safe"]}]"#, true),
             (r#""extra_headers":{"x":"y"}"#, true),
+            (r#""cache":{"ttl":600}"#, true),
             (r#""no-log":true"#, true),
             (r#""litellm_metadata":{"trace_name":"t"}"#, false),
             (r#""litellm_trace_id":"t""#, false),

@@ -229,19 +229,20 @@ impl Ledger {
         self.standing(&stamp, now)
     }
 
-    /// Puts the true figures of a request in place of its estimate. `false` where it is settled already, or has lapsed and stays
-    /// charged at its estimate.
+    /// Puts the true figures of a request in place of its estimate; without any it was not sent after all, and not even a request is
+    /// left. `false` where it is settled already, or has lapsed and stays charged at its estimate.
     pub fn settle(
         &mut self,
         limits: &Limits,
         stamp: &Stamp,
         (hold, estimate): (&str, Estimate),
-        used: Estimate,
+        used: Option<Estimate>,
         now: u64,
     ) -> bool {
         if self.holds.remove(hold).is_none_or(|lapses| lapses <= now) {
             return false;
         }
+        let (requests, used) = (u64::from(used.is_some()), used.unwrap_or_default());
         let change = |counts: &mut BTreeMap<u64, u64>, key, from: u64, to: u64| {
             if let Some(count) = counts.get_mut(&key) {
                 *count = count.saturating_sub(from).saturating_add(to);
@@ -251,9 +252,12 @@ impl Ledger {
         if limits.quota.is_some() {
             change(&mut self.quota, stamp.quota.start, estimate.tokens, used.tokens);
         }
-        if limits.tpm.is_some() {
-            for step in stamp.step.max(now / STEP)..stamp.step + STEPS {
+        for step in stamp.step.max(now / STEP)..stamp.step + STEPS {
+            if limits.tpm.is_some() {
                 change(&mut self.tokens, step, estimate.tokens, used.tokens);
+            }
+            if limits.rpm.is_some() {
+                change(&mut self.requests, step, 1, requests);
             }
         }
         true
@@ -341,7 +345,8 @@ mod tests {
                 let within = times.iter().filter(|time| (*from..from + 60_000).contains(*time)).count();
                 assert!(within <= 60, "{within} in the minute from {from} ms on, of {pause} from {phase}");
             }
-            assert!(times.len() >= 600 / 70 * 60, "{} in ten minutes, of {pause} from {phase}", times.len());
+            let least = (600_000 - phase) / 1000 * 60 / 70;
+            assert!(times.len() as u64 >= least, "{} in ten minutes, of {pause} from {phase}", times.len());
         }
     }
 
@@ -376,7 +381,7 @@ mod tests {
             ledger.admit(&limits, asks(100, 40), ("a", LATE), NOW).unwrap();
             ledger.admit(&limits, asks(1, 1), ("b", LATE), NOW).unwrap();
             for first in [true, false] {
-                assert_eq!(ledger.settle(&limits, &stamp, ("a", asks(100, 40)), used, NOW + late), first);
+                assert_eq!(ledger.settle(&limits, &stamp, ("a", asks(100, 40)), Some(used), NOW + late), first);
                 let standing = ledger.standing(&limits.stamp(NOW + late), NOW + late);
                 let minute = if late < 60_000 { used.tokens + 1 } else { 0 };
                 let want = Standing {
@@ -392,6 +397,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_sent_leaves_nothing() {
+        let limits = Limits { rpm: Some(9), tpm: Some(999), ..Limits::default() };
+        let (mut ledger, stamp) = (Ledger::default(), limits.stamp(NOW));
+        ledger.admit(&limits, asks(100, 40), ("a", LATE), NOW).unwrap();
+        assert!(ledger.settle(&limits, &stamp, ("a", asks(100, 40)), None, NOW + 5000));
+        assert_eq!(ledger.standing(&limits.stamp(NOW + 5000), NOW + 5000), Standing::default());
+    }
+
+    #[test]
     fn what_is_never_settled_stays_charged_and_frees_its_place() {
         let limits = Limits { parallel: Some(1), budget: Some((Money(100), Period::Forever)), ..Limits::default() };
         let mut ledger = Ledger::default();
@@ -400,9 +414,12 @@ mod tests {
         ledger.admit(&limits, asks(1, 40), ("next", LATE), NOW + 4999).unwrap_err();
         let standing = ledger.admit(&limits, asks(1, 40), ("next", LATE), NOW + 5000).unwrap();
         assert_eq!((standing.spent, standing.parallel), (Money(80), 1));
-        assert!(!ledger.settle(&limits, &stamp, ("killed", asks(1, 40)), asks(1, 1), NOW + 6000), "it has lapsed");
         assert!(
-            !ledger.settle(&limits, &stamp, ("next", asks(1, 40)), asks(1, 1), LATE),
+            !ledger.settle(&limits, &stamp, ("killed", asks(1, 40)), Some(asks(1, 1)), NOW + 6000),
+            "it has lapsed"
+        );
+        assert!(
+            !ledger.settle(&limits, &stamp, ("next", asks(1, 40)), Some(asks(1, 1)), LATE),
             "whether or not another came"
         );
         assert_eq!(ledger.standing(&stamp, NOW + 6000).spent, Money(80));

@@ -30,8 +30,8 @@ pub(super) fn admit(ledgers: &mut HashMap<String, Ledger>, claim: &Claim, now: u
     Admission::Held(Hold { id: claim.hold.clone(), scopes, estimate: claim.estimate }, standings)
 }
 
-/// Puts what was used in place of a hold's estimate. `false` where nothing changes: it is settled already, or has lapsed.
-pub(super) fn settle(ledgers: &mut HashMap<String, Ledger>, hold: &Hold, used: Estimate, now: u64) -> bool {
+/// Puts what was used in place of a hold's estimate; without it the request was not sent. `false` where nothing changes: it is settled already, or has lapsed.
+pub(super) fn settle(ledgers: &mut HashMap<String, Ledger>, hold: &Hold, used: Option<Estimate>, now: u64) -> bool {
     let mut changed = false;
     for held in &hold.scopes {
         if let Some(ledger) = ledgers.get_mut(&held.scope) {

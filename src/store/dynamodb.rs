@@ -267,14 +267,14 @@ impl Dynamo {
     async fn leave(&self, hold: &Hold, held: &Held, settlement: &Settlement, now: u64) -> Result<(), StoreError> {
         let partition = counts::partition(&held.scope, held.shard);
         let cleans = held.stale.iter().any(|name| name.starts_with('H'));
-        let write = counts::settlement(hold, held, settlement.used, now, cleans);
+        let write = counts::settlement(hold, held, settlement.used(), now, cleans);
         let refused = match self.table.update(&partition, ALONE, &write, false).await? {
             Written::Done(_) => return Ok(()),
             Written::Refused(item) => item,
         };
         // Settled or lapsed before; or what was to be cleaned up with it is gone already.
         if cleans && number_of(&refused, &counts::hold(&hold.id)).is_some() {
-            let write = counts::settlement(hold, held, settlement.used, now, false);
+            let write = counts::settlement(hold, held, settlement.used(), now, false);
             self.table.update(&partition, ALONE, &write, false).await?;
         }
         Ok(())

@@ -45,7 +45,7 @@ impl Memory {
 impl Inner {
     fn settle(&mut self, settlement: &Settlement, keep: Keep, now: u64) {
         if let Some(hold) = &settlement.hold {
-            books::settle(&mut self.ledgers, hold, settlement.used, now);
+            books::settle(&mut self.ledgers, hold, settlement.used(), now);
         }
         let Some(entry) = &settlement.entry else { return };
         // What is written stays as it is.

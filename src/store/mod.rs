@@ -211,8 +211,15 @@ pub struct Settlement {
     pub hold: Option<Hold>,
     /// What it used: in place of the hold's estimate.
     pub used: Estimate,
-    /// The record. Without one only the hold is freed, and nothing charged.
+    /// The record. Without one the request was not sent after all, and its hold is freed as if it had never been there.
     pub entry: Option<Entry>,
+}
+
+impl Settlement {
+    /// What it used; nothing where it was not sent.
+    fn used(&self) -> Option<Estimate> {
+        self.entry.as_ref().map(|_| self.used)
+    }
 }
 
 /// What is stored as a whole.

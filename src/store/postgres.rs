@@ -307,7 +307,7 @@ impl Store for Postgres {
         async move {
             let record = |entry| Record::of(entry, self.0.keep.requests > 0);
             let record = settlement.entry.as_ref().map(record).transpose()?;
-            self.write(Work::Settle(settlement.hold.clone(), settlement.used, record, now)).await.map(drop)
+            self.write(Work::Settle(settlement.hold.clone(), settlement.used(), record, now)).await.map(drop)
         }
         .boxed()
     }
@@ -393,7 +393,7 @@ mod tests {
     async fn whom_nobody_waits_for_is_not_counted() {
         let store = Postgres::new(&Secret::new("postgres://u@127.0.0.1:1/d"), Keep::default()).unwrap();
         let entry = usage::Entry::default();
-        let settlement = || Work::Settle(None, Estimate::default(), Some(Record::of(&entry, true).unwrap()), 0);
+        let settlement = || Work::Settle(None, Some(Estimate::default()), Some(Record::of(&entry, true).unwrap()), 0);
         let admission = || {
             let claim = Claim { hold: "a".into(), scopes: Vec::new(), estimate: Estimate::default(), lapses: 1 };
             Work::Admit(claim, 0)

@@ -211,7 +211,7 @@ impl Store for Sqlite {
         async move {
             let record = |entry| Record::of(entry, self.keep.requests > 0);
             let record = settlement.entry.as_ref().map(record).transpose()?;
-            self.write(Work::Settle(settlement.hold.clone(), settlement.used, record, now)).await.map(drop)
+            self.write(Work::Settle(settlement.hold.clone(), settlement.used(), record, now)).await.map(drop)
         }
         .boxed()
     }

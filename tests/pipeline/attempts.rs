@@ -675,7 +675,10 @@ async fn what_was_learned_of_a_deployment_is_of_no_other_one() {
     };
     let usual = "model: openai/up, api_key: sk-planted";
     let file = |entries: &[String]| {
-        format!("model_list:\n{}router_settings: {{routing_strategy: first-available}}\n", entries.concat())
+        format!(
+            "model_list:\n{}router_settings: {{routing_strategy: first-available, num_retries: 0}}\n",
+            entries.concat()
+        )
     };
     let (a, b) = (entry("a", usual), entry("b", usual));
     for (what, first, want) in [
@@ -687,12 +690,17 @@ async fn what_was_learned_of_a_deployment_is_of_no_other_one() {
         ("its host", entry("c", usual), "c"),
         ("its organization", entry("a", &format!("{usual}, organization: org")), "a"),
         ("its headers", entry("a", &format!("{usual}, extra_headers: {{x-key: k}}")), "a"),
-        ("its place", entry("b", usual) + &a, "b"),
+        ("its place", entry("d", usual) + &a, "d b"),
     ] {
-        let world = World::new(&file(&[a.clone(), b.clone()]), &[("a", vec![fails(401), Well])]);
+        let world =
+            World::new(&file(&[a.clone(), b.clone()]), &[("a", vec![fails(401), Well]), ("d", vec![fails(401)])]);
         assert_eq!(calls(&world, "two", 2).await, ["a b", "b"]);
-        world.reload(&file(&if what == "its place" { vec![first] } else { vec![first, b.clone()] }));
+        world.reload(&file(&[first, b.clone()]));
         assert_eq!(calls(&world, "two", 1).await, [want], "{what} changed");
+        if what == "its place" {
+            // The new one has failed by now, and the old one is still left alone.
+            assert_eq!(calls(&world, "two", 1).await, ["b"], "{what} changed");
+        }
     }
 }
 
@@ -744,8 +752,8 @@ async fn a_fallback_that_cannot_help_hides_no_shortage() {
 #[tokio::test(start_paused = true)]
 async fn litellms_own_fields_reach_no_provider() {
     let quiet = r#""litellm_metadata":{"trace_name":"t"},"litellm_trace_id":"t","litellm_session_id":"s","max_retries":1,"cache":{"no-cache":true},"caching":false"#;
-    let lost = r#""mock_response":"made up","guardrails":["pii"],"ttl":60,"retry_policy":{"TimeoutErrorRetries":3},"context_window_fallbacks":[{"alone":["second"]}],"content_policy_fallbacks":[{"alone":["second"]}],"extra_headers":{"x":"y"},"no-log":true,"mock_timeout":true,"mock_delay":5"#;
-    let names = "mock_response,guardrails,ttl,retry_policy,context_window_fallbacks,content_policy_fallbacks,extra_headers,no-log,mock_timeout,mock_delay";
+    let lost = r#""mock_response":"made up","api_key":"k","drop_params":true,"guardrails":["pii"],"retry_policy":{"TimeoutErrorRetries":3},"context_window_fallbacks":[{"alone":["second"]}],"content_policy_fallbacks":[{"alone":["second"]}],"extra_headers":{"x":"y"},"no-log":true,"mock_timeout":true,"mock_delay":5"#;
+    let names = "mock_response,api_key,drop_params,guardrails,retry_policy,context_window_fallbacks,content_policy_fallbacks,extra_headers,no-log,mock_timeout,mock_delay";
     let mut world = usual("", &[]);
     for converted in [false, true] {
         if converted {
@@ -761,6 +769,60 @@ async fn litellms_own_fields_reach_no_provider() {
             sent.retain(|name| *name != "max_tokens");
             assert_eq!(sent, ["messages", "model"]);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_the_gateway_in_vain_is_a_loss_like_any_other() {
+    for host in ["a", "c"] {
+        let world = World::new(&configuration(&[("m", &[host][..])], "feathergate: {on_loss: reject}\n"), &[]);
+        let seen = world.ask(ask("m", r#""guardrails":["pii"]"#)).await;
+        assert_eq!((seen.got.status, seen.calls.len()), (400, 0), "{}", seen.got.text);
+        assert!(seen.got.message().contains("`guardrails`"), "{}", seen.got.text);
+        assert_eq!(world.ask(ask("m", r#""guardrails":[],"num_retries":1"#)).await.got.status, 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_take_the_request_hides_no_cooldown() {
+    let entry = |name: &str, model: &str, host: &str, rest: &str| {
+        format!(
+            "  - {{model_name: {name}, litellm_params: {{model: {model}, api_key: k, api_base: '{host}'}}{rest}}}\n"
+        )
+    };
+    let (gpt, claude) = (("openai/up", "http://a/v1"), ("anthropic/up", "http://c"));
+    let plain = ", model_info: {supports_function_calling: false}";
+    let tools = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
+    let yaml = [
+        "model_list:\n",
+        &entry("mixed", gpt.0, gpt.1, ""),
+        &entry("mixed", claude.0, claude.1, ""),
+        &entry("claude", claude.0, claude.1, ""),
+        &entry("plain", claude.0, claude.1, plain),
+        &entry("cool", gpt.0, gpt.1, ""),
+        &entry("alone", claude.0, claude.1, ""),
+        "router_settings: {routing_strategy: first-available, enable_pre_call_checks: true, \
+         fallbacks: [{claude: [cool]}, {plain: [cool]}]}\n",
+    ]
+    .concat();
+    // Anthropic gives one answer to a request.
+    let several = r#""n":3"#;
+    for (cooled, model, fields, wait) in [
+        ("mixed", "mixed", several, true),
+        ("cool", "claude", several, true),
+        ("cool", "plain", tools, true),
+        ("cool", "alone", several, false),
+    ] {
+        let world = World::new(&yaml, &[("a", vec![fails(401)])]);
+        assert!(world.ask(ask(cooled, "")).await.path().starts_with('a'));
+        let seen = world.ask(ask(model, fields)).await;
+        assert_eq!(
+            (seen.path().as_str(), seen.got.status),
+            ("", if wait { 503 } else { 400 }),
+            "{model}: {}",
+            seen.got.text
+        );
+        assert_eq!(seen.got.headers.contains_key("retry-after"), wait, "{model}");
     }
 }
 

@@ -823,6 +823,22 @@ async fn as_much_output_is_set_aside_as_the_upstream_may_write() {
         // What Anthropic demands, and the conversion writes.
         ("/v1/chat/completions", format!(r#"{{"model":"claude",{words}}}"#), 115, 21_333),
         ("/v1/chat/completions", format!(r#"{{"model":"claude","stream":true,{words}}}"#), 115, 32_000),
+        // Numbers as some servers take them; what no number is, binds nobody.
+        (
+            "/v1/chat/completions",
+            format!(r#"{{"model":"chat","max_tokens":1,"max_completion_tokens":5e3,{words}}}"#),
+            115,
+            5000,
+        ),
+        ("/v1/chat/completions", format!(r#"{{"model":"chat","max_tokens":"300","n":"3",{words}}}"#), 115, 900),
+        ("/v1/chat/completions", format!(r#"{{"model":"chat","max_tokens":7,"n":10.0,{words}}}"#), 115, 70),
+        (
+            "/v1/chat/completions",
+            format!(r#"{{"model":"chat","max_tokens":1,"max_completion_tokens":{{}},{words}}}"#),
+            115,
+            1024,
+        ),
+        ("/v1/chat/completions", format!(r#"{{"model":"chat","max_tokens":50,"n":null,{words}}}"#), 115, 50),
         // Each prompt is answered.
         ("/v1/completions", r#"{"model":"chat","max_tokens":50,"prompt":["a","b","c"]}"#.to_owned(), 3, 150),
         ("/v1/completions", r#"{"model":"chat","max_tokens":50,"prompt":[[1,2],[3]]}"#.to_owned(), 3, 100),
@@ -832,7 +848,7 @@ async fn as_much_output_is_set_aside_as_the_upstream_may_write() {
         assert_eq!(seen.got.status, 429, "{}", seen.got.text);
         let told = seen.got.text.split("this request may take ").nth(1).unwrap();
         let told: u64 = told.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
-        assert!(told.abs_diff(input + output) <= 8, "{path} {body}: {told}");
+        assert!(told.abs_diff(input + output) <= 30, "{path} {body}: {told}");
     }
 }
 
@@ -845,6 +861,7 @@ async fn who_holds_a_key_does_not_ask_for_failures() {
             bank.world.ask(asking("/v1/chat/completions", secret, "chat", r#","mock_testing_fallbacks":true"#)).await;
         assert_eq!((seen.got.status, header(&seen, "x-feathergate-model-group")), (200, Some(group)));
         assert!(!seen.calls[0].body.contains("mock_testing"));
+        assert_eq!(header(&seen, "x-feathergate-dropped").is_some(), secret != MASTER, "and hears of it");
     }
 }
 
@@ -900,14 +917,16 @@ feathergate: {shared_limits: {models: {chat: {max_parallel_requests: 1}}}}
 async fn what_is_counted_after_its_caller_was_sent_away_is_freed() {
     let bank = bank("", &[]);
     let budget = Some(Money(Money::DOLLAR));
-    let allowance = Allowance { max_budget: budget, max_parallel_requests: Some(1), ..Allowance::default() };
+    let allowance =
+        Allowance { max_budget: budget, max_parallel_requests: Some(1), rpm_limit: Some(1), ..Allowance::default() };
     let secret = bank.limited(allowance).await;
     bank.store.slow.store(8000, Ordering::Relaxed);
     let request = asking("/v1/chat/completions", &secret, "chat", "");
     assert_eq!(read(bank.world.gateway.handle(request, call()).await).await.status, 503);
     tokio::time::sleep(Duration::from_secs(4)).await;
     let ledger = bank.ledger("key:key_1").await;
-    assert_eq!((ledger.holds.len(), ledger.spent.values().sum::<u64>(), ledger.spent.len()), (0, 0, 1));
+    let left = |counts: &std::collections::BTreeMap<u64, u64>| (counts.is_empty(), counts.values().sum::<u64>());
+    assert_eq!((ledger.holds.len(), left(&ledger.spent), left(&ledger.requests)), (0, (false, 0), (false, 0)));
     assert!(bank.entries().await.is_empty());
     bank.store.slow.store(0, Ordering::Relaxed);
     assert_eq!(bank.ask(&secret, "chat").await.got.status, 200);

@@ -11,6 +11,8 @@ const ATTEMPT_TIME: &str = "the total for one attempt; it also ends a stream tha
                             chunks";
 const NO_AUTO: &str = "the client names the model, and nothing chooses another by what is asked";
 const NO_MOCKS: &str = "nothing is made up but the answer of `mock_response`";
+const NO_TEMPLATES: &str = "conversations are passed on or converted; the upstream makes its prompt of them";
+const NO_TOOLS: &str = "the tools of a request are the client's";
 const NO_PROMPTS: &str = "there are no stored prompts; `feathergate.system_prompts` are put into requests";
 const NO_FALLBACKS: &str = "an entry has no fallbacks of its own; `router_settings.fallbacks` are for its group";
 const NO_GROUPS: &str =
@@ -98,6 +100,34 @@ pub(super) const PARAMS: &[Known] = &[
     unsupported("complexity_router_*", NO_AUTO),
     unsupported("prompt_id", NO_PROMPTS),
     unsupported("prompt_variables", NO_PROMPTS),
+    unsupported("prompt_version", NO_PROMPTS),
+    unsupported("prompt_label", NO_PROMPTS),
+    unsupported("litellm_system_prompt", "write `feathergate.system_prompts`"),
+    unsupported("cache_control_injection_points", "cache marks are the client's to set, and pass on as they are"),
+    unsupported("ensure_alternating_roles", NO_TEMPLATES),
+    unsupported("user_continue_message", NO_TEMPLATES),
+    unsupported("assistant_continue_message", NO_TEMPLATES),
+    unsupported("roles", NO_TEMPLATES),
+    unsupported("initial_prompt_value", NO_TEMPLATES),
+    unsupported("final_prompt_value", NO_TEMPLATES),
+    unsupported("bos_token", NO_TEMPLATES),
+    unsupported("eos_token", NO_TEMPLATES),
+    unsupported("hf_model_name", NO_TEMPLATES),
+    unsupported("model_config", NO_TEMPLATES),
+    unsupported("base_model", "write `model_info.base_model`"),
+    unsupported("max_fallbacks", "write `router_settings.max_fallbacks`"),
+    unsupported("fastest_response", "one deployment is asked at a time"),
+    unsupported("provider_specific_header", "write `extra_headers`"),
+    unsupported("user_config", "the models are those of this file"),
+    unsupported("default_api_key_tpm_limit", "write it into `feathergate.shared_limits`, or give the key a limit"),
+    unsupported("default_api_key_rpm_limit", "write it into `feathergate.shared_limits`, or give the key a limit"),
+    unsupported("search_tool_name", NO_TOOLS),
+    unsupported("vector_store_id", NO_TOOLS),
+    ignored("litellm_session_id", "the id of a request is in its headers and in the log"),
+    ignored("litellm_request_debug", LOG),
+    ignored("proxy_server_request", LOG),
+    ignored("logger_fn", LOG),
+    ignored("shared_session", "connections are always shared"),
     unsupported("fallbacks", NO_FALLBACKS),
     unsupported("context_window_fallbacks", NO_FALLBACKS),
     unsupported("content_policy_fallbacks", NO_FALLBACKS),
@@ -108,8 +138,9 @@ pub(super) const PARAMS: &[Known] = &[
     unsupported("max_file_size_mb", NO_LIMITS),
     unsupported("cache", NO_CACHE),
     unsupported("caching", NO_CACHE),
-    unsupported("ttl", NO_CACHE),
+    unsupported("caching_groups", NO_CACHE),
     unsupported("guardrails", NO_GUARDRAILS),
+    unsupported("guardrail_config", NO_GUARDRAILS),
     unsupported("extra_query", "extra query parameters are not sent"),
     unsupported("ssl_verify", "certificates are always verified, with Mozilla's roots"),
     unsupported("litellm_credential_name", "shared credentials are not supported yet; give the entry its `api_key`"),

@@ -253,13 +253,14 @@ fn count(write: &mut Expression, limits: &Limits, stamp: &Stamp, from: u64, chan
     }
 }
 
-/// Puts what was used in place of the estimate, where the hold is still there and has not lapsed. `clean` also removes lapsed
+/// Puts what was used in place of the estimate, or, without it, takes the request out again, where the hold is still there and has not lapsed. `clean` also removes lapsed
 /// holds that were seen at admission; where another was quicker, nothing is done.
-pub(super) fn settlement(of: &Hold, held: &Held, used: Estimate, now: u64, clean: bool) -> Expression {
+pub(super) fn settlement(of: &Hold, held: &Held, used: Option<Estimate>, now: u64, clean: bool) -> Expression {
     let mut write = leave(&of.id, held, clean);
     let (own, moment) = (write.name(&hold(&of.id)), write.value(number(now)));
     write.demand(format!("{own} > {moment}"));
     let from = of.estimate;
+    let (requests, used) = (if used.is_some() { 0 } else { -1 }, used.unwrap_or_default());
     let tokens = i128::from(used.tokens) - i128::from(from.tokens);
     let cost = i128::from(used.cost.0) - i128::from(from.cost.0);
     // A window that ended long ago may be cleaned up already, and nobody looks at it.
@@ -268,7 +269,7 @@ pub(super) fn settlement(of: &Hold, held: &Held, used: Estimate, now: u64, clean
         cost: if lasts(&held.stamp.budget) { cost } else { 0 },
         quota: if lasts(&held.stamp.quota) { tokens } else { 0 },
         tokens,
-        requests: 0,
+        requests,
     };
     count(&mut write, &held.limits, &held.stamp, held.stamp.step.max(now / STEP), &change);
     write
@@ -410,15 +411,15 @@ mod tests {
         let own = hold("hold");
         let counted = "Smwppaxs0 5, Qmvx2cqo0 -70, T2yvsa4 -70, T2yvsa5 -70, T2yvsa6 -70";
         // Forty seconds later four steps are over.
-        let [update, condition] = told(&settlement(&of, &held, used, NOW + 40_000, true));
+        let [update, condition] = told(&settlement(&of, &held, Some(used), NOW + 40_000, true));
         assert_eq!(update, format!("ADD P -2, {counted} REMOVE {own}, R1, Hlapsed"));
         let there = format!("attribute_exists({own}) AND attribute_exists(Hlapsed)");
         assert_eq!(condition, format!("{there} AND {own} > 1795222840000"));
-        let [update, condition] = told(&settlement(&of, &held, used, NOW + 40_000, false));
+        let [update, condition] = told(&settlement(&of, &held, Some(used), NOW + 40_000, false));
         assert_eq!(update, format!("ADD P -1, {counted} REMOVE {own}, R1"));
         assert_eq!(condition, format!("attribute_exists({own}) AND {own} > 1795222840000"));
         // Two hours later the budget's window is forgotten.
-        let [update, _] = told(&settlement(&of, &held, used, NOW + 7_200_000, false));
+        let [update, _] = told(&settlement(&of, &held, Some(used), NOW + 7_200_000, false));
         assert_eq!(update, format!("ADD P -1, Qmvx2cqo0 -70 REMOVE {own}, R1"));
         let [update, condition] = told(&withdrawal(&claim, &held));
         assert!(update.starts_with("ADD P -1, Smwppaxs0 -4, Qmvx2cqo0 -100, R2yvsa0 -1, T2yvsa0 -100,"), "{update}");

@@ -27,7 +27,7 @@ const WRITE: &str =
 /// Something to write.
 pub(super) enum Work {
     Admit(Claim, u64),
-    Settle(Option<Hold>, Estimate, Option<Record>, u64),
+    Settle(Option<Hold>, Option<Estimate>, Option<Record>, u64),
 }
 
 /// What came of it: a settlement has no answer.

@@ -18,7 +18,7 @@ const SWEPT: i64 = 2000;
 /// Something to write.
 pub(super) enum Work {
     Admit(Claim, u64),
-    Settle(Option<Hold>, Estimate, Option<Record>, u64),
+    Settle(Option<Hold>, Option<Estimate>, Option<Record>, u64),
     Save(Vec<Change>, Vec<Audit>, u64),
     Sweep(u64),
 }
@@ -53,7 +53,7 @@ const REMEMBERED: usize = 1000;
 
 /// Does all jobs and answers each.
 pub(super) fn run(connection: &mut Connection, known: &mut Known, mut jobs: Vec<Job>, keep: Keep) {
-    // Who has been told that it took too long is not counted any more.
+    // Who has gone away is not counted any more. Who is only told that it takes too long frees what he gets.
     jobs.retain(|job| !(matches!(job.work, Work::Admit(..)) && job.reply.is_closed()));
     let answers = match transact(connection, known, &jobs, keep) {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
@@ -68,7 +68,7 @@ pub(super) fn run(connection: &mut Connection, known: &mut Known, mut jobs: Vec<
         Err(error) => jobs.iter().map(|_| Err(error.clone())).collect::<Vec<_>>(),
     };
     for (job, answer) in jobs.into_iter().zip(answers) {
-        // Whoever waited may have gone away; what was counted for it lapses.
+        // Whoever waited may have gone away meanwhile; what was counted for it lapses.
         let _ = job.reply.send(answer);
     }
 }
@@ -159,7 +159,7 @@ impl Batch<'_> {
         Ok(admission)
     }
 
-    fn settle(&mut self, hold: &Hold, used: Estimate, now: u64) -> Result<(), StoreError> {
+    fn settle(&mut self, hold: &Hold, used: Option<Estimate>, now: u64) -> Result<(), StoreError> {
         self.read_ledgers(hold.scopes.iter().map(|held| &held.scope))?;
         if books::settle(&mut self.ledgers, hold, used, now) {
             self.changed.extend(hold.scopes.iter().map(|held| held.scope.clone()));
