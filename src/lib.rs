@@ -3,6 +3,7 @@
 // Layer 0: pure.
 pub mod calendar;
 pub mod meter;
+pub mod order;
 pub mod prompt;
 pub mod route;
 pub mod wire;

@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 
 /// Layers, lowest first. A file may import from its own layer and those below.
 const LAYERS: [&[&str]; 5] = [
-    &["wire", "route", "prompt", "calendar", "meter"],
+    &["wire", "route", "prompt", "calendar", "meter", "order"],
     &["config", "observe"],
     &["upstream", "store"],
     &["gateway", "admin"],
     &["front", "cli"],
 ];
 /// Pure rooms, and what must not be named there.
-const PURE: [&str; 5] = ["wire", "route", "prompt", "calendar", "meter"];
+const PURE: [&str; 6] = ["wire", "route", "prompt", "calendar", "meter", "order"];
 const IMPURE: [&str; 9] =
     ["tokio::", "reqwest::", "std::fs", "std::net", "std::time", "Instant", "SystemTime", "fastrand", "std::env"];
 const LONGEST: usize = 500;

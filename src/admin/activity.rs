@@ -12,6 +12,7 @@ use super::shape;
 use super::usage::{DAY, Metrics, Owners, Part, Span, by, day_of, days, total};
 use crate::meter::Money;
 use crate::observe::clock::rfc3339;
+use crate::order;
 use crate::store::usage::{Entry, EntryQuery, Tokens, day};
 
 #[derive(Serialize)]
@@ -269,7 +270,7 @@ impl Admin {
         });
         let mut series: Vec<Series<'_>> = series.collect();
         if input.text("by") != Some("day") {
-            series.sort_by_key(|series| std::cmp::Reverse(series.totals.spend));
+            order::sort_by_key(&mut series, |series| std::cmp::Reverse(series.totals.spend));
         }
         let (from, to) = (day(from.saturating_mul(DAY)), day(to.saturating_mul(DAY)));
         Answer::of(&Measured { from, to, totals: Metrics::from(&total(&parts)), series })

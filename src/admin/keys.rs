@@ -9,6 +9,7 @@ use super::read::Input;
 use super::shape;
 use super::view::{KeyView, User};
 use super::{Actor, Admin};
+use crate::order;
 use crate::store::key::Key;
 use crate::store::{Change, Document, Kind, token};
 
@@ -149,7 +150,7 @@ impl Admin {
                 })?);
             }
         }
-        found.sort_by(|a, b| a.document.id.cmp(&b.document.id));
+        order::sort_by(&mut found, |a, b| a.document.id.cmp(&b.document.id));
         found.dedup_by(|a, b| a.document.id == b.document.id);
         if found.len() > 25 {
             return Err(Problem::field("key_aliases", "must not make more than 25 keys with `keys`"));

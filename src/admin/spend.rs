@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::usage::{DAY, Metrics, Owners, Part, Span, by, day_of, days, total};
 use crate::meter::Money;
 use crate::observe::clock::rfc3339;
+use crate::order;
 use crate::store::Kind;
 use crate::store::key::Team;
 use crate::store::usage::{Entry, EntryQuery};
@@ -292,7 +293,7 @@ fn key_rows(parts: &[Part]) -> Result<Answer, Problem> {
         }
     });
     let mut keys: Vec<OneKey<'_>> = keys.collect();
-    keys.sort_by_key(|key| std::cmp::Reverse(key.total_cost));
+    order::sort_by_key(&mut keys, |key| std::cmp::Reverse(key.total_cost));
     Answer::of(&keys)
 }
 

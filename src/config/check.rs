@@ -8,6 +8,7 @@ use super::parameters;
 use super::problem::{Place, Problem, nearest, shown};
 use super::raw::{Document, Node};
 use super::resolve::{self, Parts};
+use crate::order;
 
 /// What is said about one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub fn report(document: &Document, env: &dyn Fn(&str) -> Option<String>) -> Repo
     let also = |verdict| move |problem| from_problem(document, verdict, problem);
     rows.extend(errors.into_iter().map(also(Verdict::Error)));
     rows.extend(warnings.into_iter().map(also(Verdict::Warning)));
-    rows.sort_by_key(|row| row.at.1);
+    order::sort_by_key(&mut rows, |row| row.at.1);
     Report { rows }
 }
 

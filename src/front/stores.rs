@@ -8,7 +8,6 @@ use crate::config::settings::{Settings, StorePlace, StoreSettings};
 use crate::gateway::Keeper;
 use crate::gateway::secrets::SecretSource;
 use crate::observe::clock;
-use crate::store::memory::Memory;
 use crate::store::{Keep, Store};
 
 /// The file that a server makes with its first key, where nothing is said of a store.
@@ -39,7 +38,7 @@ pub async fn keeper(settings: &Settings, means: Means<'_>) -> Result<Option<Arc<
     let keep = Keep { requests: clock::millis(said.keep_requests), days: clock::millis(said.keep_days) };
     let (store, dormant): (Arc<dyn Store>, bool) = match &said.place {
         StorePlace::None => return Ok(None),
-        StorePlace::Memory => (Arc::new(Memory::new(keep)), false),
+        StorePlace::Memory => (memory(keep)?, false),
         StorePlace::Sqlite(path) => (sqlite(path.clone(), keep)?, false),
         StorePlace::Dynamo(table) => (dynamo(table.clone(), &means, keep)?, false),
         StorePlace::Postgres(url) => (postgres(url, &means, keep).await?, false),
@@ -85,6 +84,17 @@ fn place(place: &StorePlace) -> (u8, &std::ffi::OsStr) {
         StorePlace::Postgres(Text::Parameter(name)) => (6, name.as_str().as_ref()),
         StorePlace::Postgres(Text::Unset(name)) => (7, name.as_ref()),
     }
+}
+
+#[cfg(feature = "server")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn memory(keep: Keep) -> Result<Arc<dyn Store>, String> {
+    Ok(Arc::new(crate::store::memory::Memory::new(keep)))
+}
+
+#[cfg(not(feature = "server"))]
+fn memory(_: Keep) -> Result<Arc<dyn Store>, String> {
+    Err("`feathergate.store: memory` is for servers: on Lambda each instance would count for itself".to_owned())
 }
 
 #[cfg(feature = "sqlite")]

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::caller::Principal;
 use super::redact::redacted;
+use super::settling::{Settling, Waiting};
 use crate::admin::Admin;
 use crate::meter::ledger::Estimate;
 use crate::observe::clock::{self, Instant};
@@ -64,7 +65,7 @@ pub struct Keeper {
     overlaid: Lock<Option<Instant>>,
     generation: AtomicU64,
     /// How many settlements are under way, for who waits for them.
-    settling: watch::Sender<usize>,
+    pub(super) settling: watch::Sender<usize>,
 }
 
 /// A key that was looked up. Locked while somebody does so: others wait for what he finds.
@@ -415,7 +416,7 @@ impl Keeper {
     }
 
     /// What could not be written stands in the log at least.
-    fn lost(&self, settlement: &Settlement, why: &str) {
+    pub(super) fn lost(&self, settlement: &Settlement, why: &str) {
         let what = match &settlement.hold {
             Some(_) => "could not be settled and stays charged at its estimate",
             None => "is not recorded",
@@ -434,8 +435,7 @@ impl Keeper {
         // A request that is dropped with the runtime has nobody left to do it.
         let Ok(runtime) = Handle::try_current() else { return self.lost(&settlement, "the program ends") };
         let many = *self.settling.borrow() >= PATIENT;
-        let waiting = Waiting { open: Settling::begin(self), settlement: Some(settlement) };
-        runtime.spawn(waiting.settle(if many { SETTLE_TIME } else { ASIDE_TIME }));
+        runtime.spawn(Waiting::new(self, settlement).settle(if many { SETTLE_TIME } else { ASIDE_TIME }));
     }
 
     /// Deletes what is past its time, if the store is in use.
@@ -452,46 +452,6 @@ impl Keeper {
     /// Waits until everything is settled.
     pub async fn settled(&self) {
         let _ = self.settling.subscribe().wait_for(|count| *count == 0).await;
-    }
-}
-
-/// A settlement that nobody waits for but the end of the program.
-struct Waiting {
-    open: Settling,
-    /// Until it is done.
-    settlement: Option<Settlement>,
-}
-
-impl Waiting {
-    async fn settle(mut self, time: Duration) {
-        if let Some(settlement) = &mut self.settlement {
-            self.open.0.settle(settlement, time).await;
-        }
-        self.settlement = None;
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        if let Some(settlement) = &self.settlement {
-            self.open.0.lost(settlement, "the program ends");
-        }
-    }
-}
-
-/// Something that is to be written yet, which the end of the program waits for.
-struct Settling(Arc<Keeper>);
-
-impl Settling {
-    fn begin(keeper: &Arc<Keeper>) -> Self {
-        keeper.settling.send_modify(|count| *count += 1);
-        Self(Arc::clone(keeper))
-    }
-}
-
-impl Drop for Settling {
-    fn drop(&mut self) {
-        self.0.settling.send_modify(|count| *count -= 1);
     }
 }
 

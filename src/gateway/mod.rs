@@ -28,6 +28,7 @@ pub mod refusal;
 pub mod routes;
 pub mod secrets;
 mod send;
+mod settling;
 mod state;
 pub mod tail;
 mod telling;

@@ -1,5 +1,6 @@
 //! What a name means: a deployment's id, an alias, a model group, a wildcard.
 
+use crate::order;
 use std::collections::{HashMap, HashSet};
 
 /// What a name that a client sent comes to.
@@ -83,7 +84,7 @@ impl Table {
                 ids.entry(*id).or_insert(found);
             }
         }
-        wildcards.sort_by_key(|wildcard| std::cmp::Reverse(wildcard.pattern.len()));
+        order::sort_by_key(&mut wildcards, |wildcard| std::cmp::Reverse(wildcard.pattern.len()));
         let shown = groups.iter().filter(|group| !group.direct && !group.name.contains('*')).map(|group| group.name);
         let shown = shown.chain(others.iter().filter(|other| !other.hidden).map(|other| other.name));
         let mut table = Self { names: HashMap::new(), wildcards, listed: Vec::new() };

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::books::{self, Seen};
+use super::books;
+use super::fits::{self, Seen};
 use super::usage::{Daily, DailyQuery, Entry, EntryPage, EntryQuery, Sums};
 use super::{Admission, Audit, Change, Claim, Document, Keep, Kind, SaveError, Settlement, Store, StoreError};
 use crate::meter::ledger::Ledger;
@@ -82,7 +83,7 @@ impl Inner {
                     && other.id != document.id
                     && other.ends.is_none_or(|ends| ends > now)
             });
-        books::fits(change, there, taken, now)
+        fits::fits(change, there, taken, now)
     }
 }
 

@@ -5,10 +5,13 @@
 //!
 //! Times are arguments, in Unix milliseconds. Nothing here knows of HTTP.
 
+#[cfg(any(feature = "server", feature = "sqlite", feature = "postgres"))]
 mod books;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+mod fits;
 pub mod key;
+#[cfg(feature = "server")]
 pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -19,7 +19,8 @@ use tokio_postgres::{Client, Error};
 
 use self::batch::{Job, Work};
 use self::pool::{Failed, Pool, doubtful, harmless};
-use super::books::{self, Seen};
+use super::books;
+use super::fits::{self, Seen};
 use super::sql::{self, Record, Row, Value};
 use super::usage::{self, Daily, DailyQuery, EntryPage, EntryQuery};
 use super::{Admission, Audit, Change, Claim, Document, Keep, Kind, SaveError, Settlement, Store, StoreError};
@@ -251,7 +252,7 @@ async fn fits(client: &Client, change: &Change, now: u64) -> Result<bool, Failed
     let there = there.map_err(harmless)?.pop().map(sql::there).transpose()?;
     let seen =
         there.as_ref().map(|(version, name, ends)| Seen { version: *version, unique: name.as_deref(), ends: *ends });
-    Ok(books::fits(change, seen, !taken.map_err(harmless)?.is_empty(), now))
+    Ok(fits::fits(change, seen, !taken.map_err(harmless)?.is_empty(), now))
 }
 
 async fn sweep(client: &Client, keep: Keep, now: u64) -> Result<bool, Failed> {

@@ -5,6 +5,7 @@ use super::super::problem::{Place, nearest, shown};
 use super::super::raw::Node;
 use super::super::settings::{Group, Limit, Limits};
 use super::reader::{Reader, elements};
+use crate::order;
 use crate::route::table::fits;
 
 /// How many may wait where nothing is said: clients that are over their own limit do not.
@@ -101,7 +102,7 @@ pub(super) fn by_likeness<T>(
         }
         models.push((name.clone(), read(reader, &place, node)));
     }
-    models.sort_by_key(|(name, _)| {
+    order::sort_by_key(&mut models, |(name, _)| {
         let stars = name.bytes().filter(|byte| *byte == b'*').count();
         (stars > 0, std::cmp::Reverse(name.len() - stars))
     });

@@ -8,6 +8,7 @@ use super::super::reference::Value;
 use super::super::settings::Group;
 use super::reader::{Reader, elements};
 use crate::calendar::Zone;
+use crate::order;
 use crate::prompt::{Mode, Prompt, Prompts, Template, Words};
 use crate::route::table::fits;
 
@@ -38,7 +39,7 @@ pub(super) fn read(reader: &mut Reader<'_>, groups: &[Group]) -> Prompts {
         }
     }
     // Stable: among their like they keep the order of the file.
-    list.sort_by_key(|prompt| prompt.models.is_some());
+    order::sort_by_key(&mut list, |prompt| prompt.models.is_some());
     Prompts { list, zone, words }
 }
 

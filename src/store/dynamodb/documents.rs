@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use super::Dynamo;
 use super::expression::{ENDS, Expression, Item, PARTITION, SORT, key, number, number_of, text, text_of};
 use super::table::{Stretch, Transacted, must};
-use crate::store::books::{Seen, fits};
+use crate::store::fits::{Seen, fits};
 use crate::store::{Audit, Change, Document, Kind, SaveError, StoreError};
 
 /// The most items that one transaction takes.

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::super::books::{self, Seen};
+use super::super::books;
+use super::super::fits::{Seen, fits};
 use super::super::sql::{self, Record, Value};
 use super::super::{Admission, Audit, Change, Claim, Hold, Keep, StoreError};
 use super::schema::{busy, failed};
@@ -203,7 +204,7 @@ impl Batch<'_> {
             unique: name.as_deref(),
             ends: *ends,
         });
-        Ok(books::fits(change, seen, taken, now))
+        Ok(fits(change, seen, taken, now))
     }
 
     fn sweep(&self, now: u64) -> Result<bool, StoreError> {
