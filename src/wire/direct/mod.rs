@@ -225,20 +225,8 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn size(&self, needs: &Needs, least: u64, longest: bool) -> Option<Size> {
         let read = || self.length(needs).map(|length| if longest { length.longest } else { length.all });
-        match self.path {
-            Path::Completions | Path::Responses | Path::ResponsesCompact => {
-                Size::read(self.fields()?.size(), needs, least, read)
-            }
-            Path::Embeddings
-            | Path::Moderations
-            | Path::ImageGenerations
-            | Path::ImageEdits
-            | Path::ImageVariations
-            | Path::Speech
-            | Path::Transcriptions
-            | Path::Translations
-            | Path::ResponsesInputTokens => None,
-        }
+        let fields = self.fields().filter(|_| self.path.writes_text())?;
+        Size::read(fields.size(), needs, least, read)
     }
 
     /// Whether an upstream that speaks `wire` can be asked this.
